@@ -1,0 +1,84 @@
+// Lorenzo prediction: a sample from the seven neighbours that complete a cube with it
+// (L. Ibarria et al., "Out-of-core compression and decompression of large n-dimensional scalar
+// fields", Computer Graphics Forum 22(3), 2003).
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "residual.hpp"
+
+namespace kemp {
+
+// The rows that a prediction looks at. Each may be read at index -1, which is the zero padding
+// before x = 0, and `here` is filled from x = 0 on as the row is coded.
+template <class Real>
+struct Neighbourhood {
+  Real* here;               // this row
+  const Real* north;        // one row back in y
+  const Real* above;        // one plane back in z
+  const Real* above_north;  // one row and one plane back
+};
+
+// Which NaN an addition of NaNs yields depends on the processor and on how the compiler orders the
+// operands. The codec needs one answer everywhere: the first NaN, made quiet; for inf - inf the
+// default NaN of x86, where nearly all streams were written.
+template <class Real>
+Real settle_nan(Real left, Real right, Real sum) {
+  constexpr unsigned mantissa_bits = sizeof(Real) == 4 ? 23 : 52;
+  constexpr BitsOf<Real> quiet = BitsOf<Real>{1} << (mantissa_bits - 1);
+  if (left != left) return real_of<Real>(bits_of(left) | quiet);
+  if (right != right) return real_of<Real>(bits_of(right) | quiet);
+  if (sum != sum) return real_of<Real>(~BitsOf<Real>{0} << (mantissa_bits - 1));
+  return sum;
+}
+
+// The sum is taken strictly from left to right, with a rounding at each step: the stream depends
+// on its last bit. A compiler may not reassociate it, and none does without -ffast-math.
+template <class Real>
+Real predict(const Neighbourhood<Real>& n, std::ptrdiff_t x) {
+  return n.here[x - 1] - n.above_north[x] + n.north[x] - n.above[x - 1] + n.above[x] -
+         n.north[x - 1] + n.above_north[x - 1];
+}
+
+// The same sum for predictions that come out as NaN.
+template <class Real>
+Real predict_nan(const Neighbourhood<Real>& n, std::ptrdiff_t x) {
+  const auto plus = [](Real a, Real b) { return settle_nan(a, b, a + b); };
+  const auto minus = [](Real a, Real b) { return settle_nan(a, b, a - b); };
+  Real p = minus(n.here[x - 1], n.above_north[x]);
+  p = plus(p, n.north[x]);
+  p = minus(p, n.above[x - 1]);
+  p = plus(p, n.above[x]);
+  p = minus(p, n.north[x - 1]);
+  return plus(p, n.above_north[x - 1]);
+}
+
+// The front of a field: the plane being coded and the one before it, each with a padding of zeros
+// one sample wide before x = 0 and one row before y = 0.
+template <class Real>
+class Front {
+ public:
+  Front(std::size_t nx, std::size_t ny)
+      : row_(nx + 1), plane_(row_ * (ny + 1)), samples_(2 * plane_) {}
+
+  // A field starts with nothing but zeros behind it.
+  void reset() { std::fill(samples_.begin(), samples_.end(), Real{0}); }
+
+  void next_plane() { current_ ^= 1; }
+
+  Neighbourhood<Real> row(std::size_t y) {
+    Real* here = samples_.data() + current_ * plane_ + (y + 1) * row_ + 1;
+    const Real* above = samples_.data() + (current_ ^ 1) * plane_ + (y + 1) * row_ + 1;
+    return {here, here - row_, above, above - row_};
+  }
+
+ private:
+  std::size_t row_;
+  std::size_t plane_;
+  std::vector<Real> samples_;
+  std::size_t current_ = 0;
+};
+
+}  // namespace kemp
