@@ -1,30 +1,17 @@
 """Open, inspect and save fpzip and kempressed affinity volumes.
 
-The public names are loaded when they are first used, so that ``import napari_kemp`` costs next to
-nothing on a cluster worker or in a napari that never opens a volume.
+Importing this package loads neither napari nor TensorStore nor Dask; they are loaded when they are
+first needed.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from napari_kemp.errors import ChunkError, CodecError, ExportError, InfoError, KempError
+from napari_kemp.precomputed import Volume, create_volume, open_volume
 
-if TYPE_CHECKING:
-    from napari_kemp.errors import ChunkError, CodecError, ExportError, InfoError, KempError
-    from napari_kemp.export import export
-    from napari_kemp.precomputed import Volume, create_volume, open_volume
+# Last, and by this name: the function stands in for the subpackage that it comes from, whose own
+# names remain importable from `napari_kemp.export`.
+from napari_kemp.export import export  # isort: skip
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "ChunkError": "napari_kemp.errors",
-    "CodecError": "napari_kemp.errors",
-    "ExportError": "napari_kemp.errors",
-    "InfoError": "napari_kemp.errors",
-    "KempError": "napari_kemp.errors",
-    "Volume": "napari_kemp.precomputed",
-    "create_volume": "napari_kemp.precomputed",
-    "export": "napari_kemp.export",
-    "open_volume": "napari_kemp.precomputed",
-}
 
 __all__ = [
     "ChunkError",
@@ -37,13 +24,3 @@ __all__ = [
     "export",
     "open_volume",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]

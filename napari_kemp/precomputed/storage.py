@@ -1,0 +1,250 @@
+"""Objects in a folder: TensorStore's KvStore, and the suffixes that name transport compression."""
+
+import atexit
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from typing import Any, TypeVar
+
+from napari_kemp.precomputed import transport
+from napari_kemp.precomputed.location import Location
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """The bytes of an object as they are stored.
+
+    Attributes
+    ----------
+    data : bytes
+        Undone from HTTP's Content-Encoding, but not from a transport suffix.
+    suffix : str
+        The transport suffix of the object's name; empty for none.
+    """
+
+    data: bytes
+    suffix: str
+
+    def unwrapped(self, limit: int) -> bytes:
+        """Return the content; raise CodecError if damaged or longer than `limit` bytes."""
+        return transport.unwrap(self.data, self.suffix, limit)
+
+
+class ObjectStore:
+    """Objects by name (or by key, for shards), read many at a time.
+
+    On local disks, an object "NAME" may also be stored as "NAME.gz", "NAME.br" or "NAME.zstd". The
+    suffix that was found last is tried first, so that a folder in one style costs one open a chunk.
+
+    Parameters
+    ----------
+    url : str
+        The folder, for messages.
+    spec : dict
+        TensorStore KvStore spec.
+    suffixes : tuple of str
+        Transport suffixes that names may have here.
+    """
+
+    def __init__(self, url: str, spec: dict[str, Any], suffixes: tuple[str, ...] = ("",)):
+        self.url = url
+        self._spec = spec
+        self._suffixes = suffixes
+
+    @classmethod
+    def at(cls, location: Location) -> "ObjectStore":
+        """Return the objects of a folder."""
+        suffixes = transport.SUFFIXES if location.is_local else ("",)
+        return cls(location.url, location.spec(), suffixes)
+
+    @cached_property
+    def _kvstore(self) -> Any:
+        import tensorstore as ts
+
+        return ts.KvStore.open(self._spec, context=_context()).result()
+
+    def read(self, key: str | bytes) -> Future[StoredObject | None]:
+        """Begin to read an object.
+
+        Returns
+        -------
+        Future
+            Of the object, or of None where there is none; OSError if it cannot be read.
+        """
+        outcome: Future[StoredObject | None] = Future()
+        self._try(key, self._suffixes, outcome)
+        return outcome
+
+    def _try(
+        self, key: str | bytes, suffixes: tuple[str, ...], outcome: Future[StoredObject | None]
+    ) -> None:
+        suffix = suffixes[0]
+
+        def settle(read: Any) -> None:
+            _in_flight.discard(read)
+            try:
+                found = read.result()
+            except _FAILURES as error:
+                outcome.set_exception(OSError(_reason(error)))
+                return
+            except BaseException as error:
+                outcome.set_exception(error)
+                return
+            if found.state == "value":
+                if suffix != self._suffixes[0]:
+                    others = (each for each in self._suffixes if each != suffix)
+                    self._suffixes = (suffix, *others)
+                outcome.set_result(StoredObject(found.value, suffix))
+            elif len(suffixes) > 1:
+                self._try(key, suffixes[1:], outcome)
+            else:
+                outcome.set_result(None)
+
+        if _ending.is_set():
+            outcome.set_exception(OSError("the process is ending"))
+            return
+        try:
+            read = self._kvstore.read(key + suffix if isinstance(key, str) else key)
+        except _FAILURES as error:
+            outcome.set_exception(OSError(_reason(error)))
+            return
+        # TensorStore cancels a read that nobody refers to any more.
+        _in_flight.add(read)
+        read.add_done_callback(settle)
+
+    def write(self, key: str, data: bytes, *, gzip: bool = False) -> int:
+        """Write an object whole or not at all, and return how many bytes were stored.
+
+        Where `gzip` is true and suffixes are in use here, the object is compressed and its name
+        ends in ``.gz``. Objects of the same name with other suffixes are removed.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        suffix = ".gz" if gzip and ".gz" in self._suffixes else ""
+        stored = transport.wrap_gzip(data) if suffix else data
+
+        def put() -> None:
+            self._kvstore.write(key + suffix, stored).result()
+            for other in self._suffixes:
+                nothing = slice(0, 0)
+                if other != suffix and (
+                    self._kvstore.read(key + other, byte_range=nothing).result().state == "value"
+                ):
+                    self._remove_now(key + other)
+
+        _translated(put)
+        return len(stored)
+
+    def write_new(self, key: str, data: bytes) -> bool:
+        """Write an object unless there is one of that name already; return whether it was written.
+
+        Of several that try at the same time, one wins.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+
+        def put() -> bool:
+            for suffix in self._suffixes:
+                found = self._kvstore.read(key + suffix).result()
+                if found.state == "value":
+                    return False
+                if not suffix:
+                    missing = found.stamp.generation
+            stamp = self._kvstore.write(key, data, if_equal=missing).result()
+            return bool(stamp.generation)
+
+        return _translated(put)
+
+    def remove(self, key: str) -> None:
+        """Remove an object, with whatever suffix it is stored, if there is one.
+
+        Raises
+        ------
+        OSError
+            If that is not possible.
+        """
+        for suffix in self._suffixes:
+            _translated(partial(self._remove_now, key + suffix))
+
+    def _remove_now(self, key: str) -> None:
+        self._kvstore.write(key, None).result()  # None is how TensorStore spells it
+
+    def remove_all(self) -> None:
+        """Remove every object.
+
+        Raises
+        ------
+        OSError
+            If that is not possible.
+        """
+        import tensorstore as ts
+
+        _translated(lambda: self._kvstore.delete_range(ts.KvStore.KeyRange()).result())
+
+
+_in_flight: set[Any] = set()
+_ending = threading.Event()
+
+
+@atexit.register
+def _stop_reading() -> None:
+    """Let no read end after the interpreter: its callback would bring the process down."""
+    _ending.set()
+    for read in list(_in_flight):
+        read.cancel()
+    deadline = time.monotonic() + 5
+    while _in_flight and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+@cache
+def _context() -> Any:
+    """Return the one context of the process: memory:// volumes live in it."""
+    import tensorstore as ts
+
+    # TensorStore's own 32 retries take minutes to report that a server is not there.
+    return ts.Context(
+        {
+            "http_request_retries": {
+                "max_retries": 4,
+                "initial_delay": "200ms",
+                "max_delay": "1s",
+            },
+            "gcs_request_retries": {
+                "max_retries": 6,
+                "initial_delay": "500ms",
+                "max_delay": "4s",
+            },
+            "s3_request_retries": {
+                "max_retries": 6,
+                "initial_delay": "500ms",
+                "max_delay": "4s",
+            },
+        }
+    )
+
+
+_Result = TypeVar("_Result")
+
+# What TensorStore raises where Python would raise OSError; NotImplementedError is among them.
+_FAILURES = (OSError, RuntimeError, ValueError)
+
+
+def _translated(action: Callable[[], _Result]) -> _Result:
+    try:
+        return action()
+    except _FAILURES as error:
+        raise OSError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition(" [source locations=")[0]
