@@ -232,9 +232,17 @@ class Handler(SimpleHTTPRequestHandler):
         self.wfile.write(content)
 
 
+class FilesAsTheyAre(Handler):
+    """Serves files under their own names, as ``python -m http.server`` does."""
+
+    def do_GET(self):
+        self.server.paths.append(self.path)
+        SimpleHTTPRequestHandler.do_GET(self)
+
+
 @contextmanager
-def serve(folder):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+def serve(folder, handler=Handler):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     server.daemon_threads = True
     server.paths, server.failures = [], {}
     server.url = f"http://127.0.0.1:{server.server_port}"
@@ -254,6 +262,18 @@ def test_http_with_and_without_content_encoding(tmp_path):
                 volume = open_volume(f"{prefix}{server.url}/{name}/")
                 np.testing.assert_array_equal(volume.scales[0].array[...], values)
         assert "/zipped%20v/4_4_40/-3-3_2-7_0-4" in server.paths
+
+
+@pytest.mark.parametrize(("encoding", "suffix"), [("raw", ".gz"), ("fpzip", "")])
+def test_http_finds_suffixes_and_learns_them(tmp_path, encoding, suffix):
+    _, values = make_volume(tmp_path, encoding=encoding)
+    with serve(tmp_path, FilesAsTheyAre) as server:
+        array = open_volume(server.url).scales[0].array
+        np.testing.assert_array_equal(array[:, :1, :1, :1], values[:, :1, :1, :1])
+        server.paths.clear()
+        np.testing.assert_array_equal(array[...], values)
+        assert {path.partition(".")[2] for path in server.paths} == {suffix.removeprefix(".")}
+        assert len(server.paths) == array._reader.grid.num_cells - 1
 
 
 def test_real_volumes_over_http(isbi):

@@ -36,8 +36,9 @@ class StoredObject:
 class ObjectStore:
     """Objects by name (or by key, for shards), read many at a time.
 
-    On local disks, an object "NAME" may also be stored as "NAME.gz", "NAME.br" or "NAME.zstd". The
-    suffix that was found last is tried first, so that a folder in one style costs one open a chunk.
+    On local disks, and where a web server hands out such files as they are, an object "NAME" may
+    also be stored as "NAME.gz", "NAME.br" or "NAME.zstd". The suffix that was found last is tried
+    first, so that a folder in one style costs one open a chunk.
 
     Parameters
     ----------
@@ -47,16 +48,29 @@ class ObjectStore:
         TensorStore KvStore spec.
     suffixes : tuple of str
         Transport suffixes that names may have here.
+    one_style : bool
+        Whether the first object that is found tells the suffix of all others: each further try
+        takes a round trip where the objects are far away.
     """
 
-    def __init__(self, url: str, spec: dict[str, Any], suffixes: tuple[str, ...] = ("",)):
+    def __init__(
+        self,
+        url: str,
+        spec: dict[str, Any],
+        suffixes: tuple[str, ...] = ("",),
+        *,
+        one_style: bool = False,
+    ):
         self.url = url
         self._spec = spec
         self._suffixes = suffixes
+        self._one_style = one_style
 
     @classmethod
     def at(cls, location: Location) -> "ObjectStore":
         """Return the objects of a folder."""
+        if location.scheme in ("http", "https"):
+            return cls(location.url, location.spec(), transport.SUFFIXES, one_style=True)
         suffixes = transport.SUFFIXES if location.is_local else ("",)
         return cls(location.url, location.spec(), suffixes)
 
@@ -94,7 +108,9 @@ class ObjectStore:
                 outcome.set_exception(error)
                 return
             if found.state == "value":
-                if suffix != self._suffixes[0]:
+                if self._one_style:
+                    self._suffixes = (suffix,)
+                elif suffix != self._suffixes[0]:
                     others = (each for each in self._suffixes if each != suffix)
                     self._suffixes = (suffix, *others)
                 outcome.set_result(StoredObject(found.value, suffix))

@@ -6,7 +6,7 @@ import zlib
 from napari_kemp.errors import CodecError
 
 SUFFIXES = ("", ".gz", ".br", ".zstd")
-"""What an object's name may end in on a local disk."""
+"""What the name of a file may end in."""
 
 
 def unwrap(data: bytes, suffix: str, limit: int) -> bytes:
