@@ -1,0 +1,151 @@
+"""What is saved: arrays, lists of channels and volumes, all read as boxes of (c, z, y, x)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_kemp.errors import ExportError
+from napari_kemp.precomputed import Box, LazyArray, Volume, open_volume
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An array to save, of which only the boxes that are asked for are read.
+
+    Attributes
+    ----------
+    parts : sequence of array-like
+        One array (c, z, y, x), or one array (z, y, x) for each channel.
+    size_xyz : tuple of int
+        Extent in voxels.
+    num_channels : int
+        Values a voxel.
+    dtype : numpy.dtype
+        Type of the values.
+    resolution_xyz : tuple of float or None
+        Nanometres a voxel, where the source knows.
+    voxel_offset_xyz : tuple of int
+        Absolute coordinates of its first voxel.
+    layer_type : {"image", "segmentation"} or None
+        What the values mean, where the source knows.
+    url : str or None
+        The volume that the values come from, where there is one.
+    """
+
+    parts: Sequence[Any]
+    size_xyz: Triple
+    num_channels: int
+    dtype: np.dtype[Any]
+    resolution_xyz: tuple[float, float, float] | None = None
+    voxel_offset_xyz: Triple = (0, 0, 0)
+    layer_type: str | None = None
+    url: str | None = None
+
+    def middle(self, most_xyz: Triple) -> Box:
+        """Return the box in the middle of the source that is at most so large."""
+        (x0, x1), (y0, y1), (z0, z1) = (
+            ((size - min(size, most)) // 2, (size + min(size, most)) // 2)
+            for size, most in zip(self.size_xyz, most_xyz, strict=True)
+        )
+        return Box((x0, y0, z0), (x1, y1, z1))
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Read a box, counted from the source's first voxel, as an array (c, z, y, x)."""
+        x, y, z = (slice(a, b) for a, b in zip(box.start_xyz, box.stop_xyz, strict=True))
+        arrays = [np.asarray(part[..., z, y, x]) for part in self.parts]
+        if len(arrays) == 1:
+            return arrays[0].reshape(self.num_channels, *arrays[0].shape[-3:])
+        return np.stack(arrays)
+
+
+def as_source(source: Any) -> Source:
+    """Make a source of anything that can be saved.
+
+    Parameters
+    ----------
+    source : array-like, sequence of array-like, Volume, str or path
+        An array (c, z, y, x) or (z, y, x) of any library whose arrays can be sliced; a list of
+        arrays (z, y, x), one for each channel; a volume or where it lies (its finest scale).
+
+    Raises
+    ------
+    ExportError
+        If it is none of these, or the channels of a list differ in shape or type.
+    InfoError
+        If it is a URL at which there is no volume.
+    """
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, str | os.PathLike):
+        source = open_volume(source)
+    if isinstance(source, Volume):
+        finest = source.scales[0]
+        return Source(
+            parts=[finest.array],
+            size_xyz=finest.info.size,
+            num_channels=finest.num_channels,
+            dtype=finest.dtype,
+            resolution_xyz=finest.info.resolution,
+            voxel_offset_xyz=finest.info.voxel_offset,
+            layer_type=source.info.type,
+            url=source.url,
+        )
+    if isinstance(source, list | tuple) and all(hasattr(part, "shape") for part in source):
+        return _of_channels(source)
+    array = source if hasattr(source, "shape") else np.asarray(source)
+    if len(array.shape) not in (3, 4):
+        raise ExportError(
+            f"an array of shape {tuple(array.shape)} cannot be saved: it needs the axes "
+            "(c, z, y, x), or (z, y, x) for one channel"
+        )
+    z, y, x = (int(n) for n in array.shape[-3:])
+    num_channels = int(array.shape[0]) if len(array.shape) == 4 else 1
+    url = array.url if isinstance(array, LazyArray) else None
+    return Source([array], (x, y, z), num_channels, np.dtype(array.dtype), url=url)
+
+
+def _of_channels(channels: Sequence[Any]) -> Source:
+    if not channels:
+        raise ExportError("there are no channels to save")
+    first = channels[0]
+    for index, channel in enumerate(channels):
+        if len(channel.shape) != 3:
+            raise ExportError(
+                f"channel {index} has the shape {tuple(channel.shape)}, but each channel of a "
+                "list needs the axes (z, y, x)"
+            )
+        if tuple(channel.shape) != tuple(first.shape) or channel.dtype != first.dtype:
+            raise ExportError(
+                f"channel {index} is {channel.dtype} {tuple(channel.shape)}, but channel 0 is "
+                f"{first.dtype} {tuple(first.shape)}: all channels need the same shape and type"
+            )
+    z, y, x = (int(n) for n in first.shape)
+    url = next((channel.url for channel in channels if isinstance(channel, LazyArray)), None)
+    return Source(list(channels), (x, y, z), len(channels), np.dtype(first.dtype), url=url)
+
+
+def load(path: str | os.PathLike[str]) -> Source:
+    """Open what a command line names: a ``.npy`` file (c, z, y, x), or else a volume.
+
+    Raises
+    ------
+    ExportError
+        If a ``.npy`` file cannot be read.
+    InfoError
+        If there is no volume.
+    """
+    if not str(path).endswith(".npy"):
+        return as_source(path)
+    try:
+        return as_source(np.load(Path(path), mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path}: not a readable .npy file: {error}") from error
