@@ -1,0 +1,140 @@
+"""From a volume to the layers that show it."""
+
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from napari_kemp.errors import KempError
+from napari_kemp.plugin.level_view import LevelView
+from napari_kemp.plugin.origin import KEY, Origin
+from napari_kemp.plugin.pyramid import Pyramid, build_pyramid
+from napari_kemp.precomputed import Volume
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+# Two or three channels mix on screen; more of them would not, and are gone through with a slider.
+_CHANNEL_COLORS = {2: ("green", "magenta"), 3: ("red", "green", "blue")}
+
+
+def volume_layers(volume: Volume) -> list[LayerData]:
+    """Describe the layers that show a volume, as napari's readers do.
+
+    Parameters
+    ----------
+    volume
+        An open volume. Nothing of it is read, except one chunk where the range of its values
+        cannot be told from its type.
+
+    Returns
+    -------
+    list of (data, keyword arguments, layer type)
+        A segmentation is one Labels layer. Of an image with one channel comes one Image layer; with
+        two or three, as many additive ones, for affinities in x, y and z red, green and blue; with
+        more, one layer with a slider for the channel.
+    """
+    name = volume_name(volume.url)
+    pyramid = build_pyramid([scale.info for scale in volume.scales])
+    channels = volume.info.num_channels
+    if volume.info.type == "segmentation":
+        return [_layer(volume, pyramid, 0, name, {}, "labels")]
+    limits = {"contrast_limits": _contrast_limits(volume)}
+    if channels == 1:
+        return [_layer(volume, pyramid, 0, name, {"colormap": "gray", **limits}, "image")]
+    if channels not in _CHANNEL_COLORS:
+        return [_layer(volume, pyramid, None, name, {"colormap": "gray", **limits}, "image")]
+    suffixes = "xyz" if channels == 3 else "01"
+    return [
+        _layer(
+            volume,
+            pyramid,
+            channel,
+            f"{name} {suffixes[channel]}",
+            {"colormap": color, "blending": "additive", **limits},
+            "image",
+        )
+        for channel, color in enumerate(_CHANNEL_COLORS[channels])
+    ]
+
+
+def volume_name(url: str) -> str:
+    """Name a volume after its folder."""
+    bare = url.removeprefix("precomputed://").rstrip("/")
+    path = unquote(urlsplit(bare).path) if "://" in bare else bare.replace("\\", "/")
+    return PurePosixPath(path).name or urlsplit(bare).netloc or bare
+
+
+def _layer(
+    volume: Volume,
+    pyramid: Pyramid,
+    channel: int | None,
+    name: str,
+    look: dict[str, Any],
+    layer_type: str,
+) -> LayerData:
+    levels = [
+        LevelView(volume.scales[level.scale].array, channel, level.padding_zyx)
+        for level in pyramid.levels
+    ]
+    finest = volume.scales[0].info
+    scale = [float(r) for r in finest.resolution[::-1]]
+    translate = [
+        offset * step for offset, step in zip(pyramid.voxel_offset_xyz[::-1], scale, strict=True)
+    ]
+    extra = [] if channel is not None else ["c"]
+    origin = Origin(
+        url=volume.url,
+        channel=channel,
+        num_channels=volume.info.num_channels,
+        size=finest.size,
+        voxel_offset=finest.voxel_offset,
+        resolution=finest.resolution,
+        chunk_size=finest.chunk_sizes[0],
+        encoding=finest.encoding,
+        padding=pyramid.levels[0].padding_zyx,
+    )
+    arguments = {
+        "name": name,
+        "scale": [1.0] * len(extra) + scale,
+        "translate": [0.0] * len(extra) + translate,
+        "units": ["pixel"] * len(extra) + ["nm"] * 3,
+        "axis_labels": (*extra, "z", "y", "x"),
+        "multiscale": len(levels) > 1,
+        "metadata": {KEY: origin},
+        **look,
+    }
+    return (levels if len(levels) > 1 else levels[0]), arguments, layer_type
+
+
+def _contrast_limits(volume: Volume) -> tuple[float, float]:
+    info = volume.info
+    if info.data_type == "uint8":
+        return 0, 255
+    finest = volume.scales[0].info
+    if info.data_type == "float32" and (info.num_channels == 3 or finest.encoding == "kempressed"):
+        return 0, 1
+    return _range_of_central_chunk(volume)
+
+
+def _range_of_central_chunk(volume: Volume) -> tuple[float, float]:
+    """Guess the range of all values from the chunk in the middle of the coarsest scale.
+
+    napari would guess from a whole section, which can be far larger than memory.
+    """
+    array = volume.scales[-1].array
+    centre = tuple(
+        slice(n // 2 // chunk * chunk, n // 2 // chunk * chunk + chunk)
+        for n, chunk in zip(array.shape, array.chunks, strict=True)
+    )
+    try:
+        values = np.asarray(array[centre])
+    except KempError:
+        # The layer itself tells of the damage, once it is looked at.
+        return 0, 1
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if np.issubdtype(values.dtype, np.floating) and low >= 0 and high <= 1:
+        return 0, 1
+    low = min(low, 0.0)
+    return low, high if high > low else low + 1

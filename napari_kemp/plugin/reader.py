@@ -1,0 +1,120 @@
+"""Recognise precomputed volumes among the paths that napari offers, and open them."""
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from napari_kemp.plugin.layers import LayerData, volume_layers
+
+_PREFIX = "precomputed://"
+_REMOTE = ("http://", "https://", "gs://", "s3://")
+_MAX_INFO_BYTES = 4 << 20
+
+PathOrPaths = str | os.PathLike[str] | list[str] | list[os.PathLike[str]]
+ReaderFunction = Callable[[PathOrPaths], list[LayerData]]
+
+
+def get_reader(path: PathOrPaths) -> ReaderFunction | None:
+    """Offer to open a path, if it is a precomputed volume.
+
+    Ours are a folder with a precomputed ``info``, such an ``info`` file itself, any URL that begins
+    with ``precomputed://``, and other URLs that end in ``/info``. All else is declined at once:
+    nothing is requested from a network, and of a local file at most an ``info`` is read.
+
+    Parameters
+    ----------
+    path
+        A path or URL, or a list of them.
+
+    Returns
+    -------
+    callable or None
+        Opens the volumes, one set of layers each; None unless all paths are ours.
+    """
+    paths = path if isinstance(path, list) else [path]
+    urls = [_volume_url(os.fspath(one)) for one in paths]
+    if not urls or None in urls:
+        return None
+    return partial(_read, [url for url in urls if url is not None])
+
+
+def _read(urls: list[str], path: PathOrPaths) -> list[LayerData]:
+    # napari hands over once more what `get_reader` has already looked at.
+    del path
+    from napari_kemp.precomputed import open_volume
+
+    return [layer for url in urls for layer in volume_layers(open_volume(url))]
+
+
+def _volume_url(path: str) -> str | None:
+    """Reduce a path to the volume that it stands for; None if it is none of ours."""
+    if path.startswith(_PREFIX):
+        return _without_info(path)
+    if path.startswith(_REMOTE):
+        return _without_info(path) if path.endswith("/info") else None
+    if path.startswith("file://"):
+        path = url2pathname(urlsplit(path).path)
+    try:
+        place = Path(path)
+        if place.is_dir():
+            return path if any(_is_info(place / name) for name in _OPENERS) else None
+        return str(place.parent) if place.name in _OPENERS and _is_info(place) else None
+    except (OSError, ValueError):
+        # A path that cannot be looked at (no permission, a null byte) is nobody's volume.
+        return None
+
+
+def _without_info(url: str) -> str:
+    return url.rstrip("/").removesuffix("/info")
+
+
+def _is_info(file: Path) -> bool:
+    """Tell whether a file, possibly missing, describes a precomputed volume of voxels."""
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as raw:
+            info = json.loads(_OPENERS[file.name](raw))
+    except Exception:
+        # Whatever is wrong with it, it is no `info` of ours; napari asks other readers.
+        return False
+    return (
+        isinstance(info, dict)
+        and isinstance(info.get("scales"), list)
+        and info.get("type") in ("image", "segmentation")
+    )
+
+
+def _plain(file: BinaryIO) -> bytes:
+    return file.read(_MAX_INFO_BYTES)
+
+
+def _gunzip(file: BinaryIO) -> bytes:
+    return gzip.GzipFile(fileobj=file).read(_MAX_INFO_BYTES)
+
+
+def _unbrotli(file: BinaryIO) -> bytes:
+    import brotli
+
+    return bytes(brotli.decompress(file.read(_MAX_INFO_BYTES)))
+
+
+def _unzstd(file: BinaryIO) -> bytes:
+    import zstandard
+
+    with zstandard.ZstdDecompressor().stream_reader(file) as plain:
+        return bytes(plain.read(_MAX_INFO_BYTES))
+
+
+_OPENERS: dict[str, Callable[[BinaryIO], bytes]] = {
+    "info": _plain,
+    "info.gz": _gunzip,
+    "info.br": _unbrotli,
+    "info.zstd": _unzstd,
+}

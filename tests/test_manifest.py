@@ -1,0 +1,24 @@
+from pathlib import Path
+
+from npe2 import PluginManifest
+from npe2.cli import app
+from typer.testing import CliRunner
+
+MANIFEST = Path(__file__).parents[1] / "napari.yaml"
+
+
+def test_npe2_accepts_the_manifest():
+    outcome = CliRunner().invoke(app, ["validate", str(MANIFEST), "--imports"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "valid" in outcome.output
+
+
+def test_every_command_is_there():
+    manifest = PluginManifest.from_file(MANIFEST)
+    assert [command.id for command in manifest.contributions.commands] == [
+        "napari-kemp.get_reader",
+        "napari-kemp.write_volume",
+        "napari-kemp.open_sample",
+        "napari-kemp.save_widget",
+    ]
+    manifest.validate_imports()
