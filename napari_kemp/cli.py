@@ -1,0 +1,268 @@
+"""The command line: ``napari-kemp view | info | export | bench | demo``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_kemp import __version__
+from napari_kemp.errors import KempError
+
+if TYPE_CHECKING:
+    from napari_kemp.precomputed import Volume
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, or 1 after an error that was printed."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KempError as error:
+        print(f"napari-kemp: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("napari-kemp: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="napari-kemp",
+        description="Open, inspect and save fpzip and kempressed affinity volumes.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    view = commands.add_parser("view", help="open volumes in napari")
+    view.add_argument("urls", nargs="+", metavar="URL", help="path or URL of a volume")
+    view.set_defaults(run=_view)
+
+    info = commands.add_parser("info", help="say what a volume holds")
+    info.add_argument("url", metavar="URL", help="path or URL of a volume")
+    info.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    info.set_defaults(run=_info)
+
+    export = commands.add_parser("export", help="save a volume or a .npy file as a new volume")
+    export.add_argument(
+        "source", metavar="SRC", help="path or URL of a volume, or a .npy file (c, z, y, x)"
+    )
+    export.add_argument("destination", metavar="DST", help="folder or URL of the new volume")
+    export.add_argument(
+        "--encoding",
+        default="kempressed",
+        choices=["kempressed", "fpzip", "raw", "compressed_segmentation"],
+        help="how chunks are encoded (default: %(default)s)",
+    )
+    export.add_argument(
+        "--precision",
+        type=int,
+        default=0,
+        metavar="BITS",
+        help="bits that fpzip keeps; 0 keeps all",
+    )
+    export.add_argument(
+        "--chunk-size",
+        type=_triple,
+        default=(128, 128, 64),
+        metavar="X,Y,Z",
+        help="voxels a chunk (default: 128,128,64)",
+    )
+    export.add_argument(
+        "--resolution",
+        type=_steps,
+        metavar="X,Y,Z",
+        help="nanometres a voxel (default: the source's, else 1,1,1)",
+    )
+    export.add_argument(
+        "--voxel-offset",
+        type=_triple,
+        metavar="X,Y,Z",
+        help="place of the source's first voxel (default: the source's, else 0,0,0)",
+    )
+    export.add_argument(
+        "--region",
+        type=_triple,
+        nargs=2,
+        metavar="X,Y,Z",
+        help="first voxel, and the one beyond the last, counted from the source's first",
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace a volume that is there")
+    export.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="chunks at the same time (default: one a processor)",
+    )
+    export.add_argument("--json", action="store_true", help="print the report as JSON")
+    export.set_defaults(run=_export)
+
+    bench = commands.add_parser(
+        "bench", help="measure compression on your own data, beside gzip, zstd and PyPI fpzip"
+    )
+    bench.add_argument(
+        "data",
+        nargs="?",
+        metavar="FILE.npy | URL",
+        help="affinities to measure on (default: the sample)",
+    )
+    bench.add_argument(
+        "--rounds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="rounds behind each median (default: %(default)s)",
+    )
+    bench.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    bench.set_defaults(run=_bench)
+
+    demo = commands.add_parser(
+        "demo", help="open the sample or a volume, save a piece of it as kempressed, read it back"
+    )
+    demo.add_argument("url", nargs="?", metavar="URL", help="volume to show (default: the sample)")
+    demo.add_argument(
+        "--screenshot", type=Path, metavar="FILE", help="leave a picture of the window"
+    )
+    demo.add_argument("--export", type=Path, metavar="DIR", help="where to save the piece")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _triple(text: str) -> tuple[int, ...]:
+    return _numbers(text, int, "three whole numbers like 128,128,64")
+
+
+def _steps(text: str) -> tuple[float, ...]:
+    return _numbers(text, float, "three numbers like 4,4,40")
+
+
+def _numbers(text: str, kind: type, expected: str) -> tuple[Any, ...]:
+    try:
+        x, y, z = (kind(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from None
+    return x, y, z
+
+
+def _view(options: argparse.Namespace) -> None:
+    _need_napari()
+    from napari_kemp.plugin.view import view
+
+    view(options.urls)
+
+
+def _info(options: argparse.Namespace) -> None:
+    from napari_kemp.precomputed import open_volume
+
+    volume = open_volume(options.url)
+    if options.json:
+        print(json.dumps({"url": volume.url, **json.loads(volume.info.to_json())}, indent=2))
+    else:
+        print(_describe(volume))
+
+
+def _describe(volume: Volume) -> str:
+    info = volume.info
+    channels = f"{info.num_channels} channel" + ("s" if info.num_channels != 1 else "")
+    titles = (
+        "scale",
+        "resolution nm",
+        "size",
+        "voxel offset",
+        "chunk",
+        "encoding",
+        "chunks",
+        "raw GB",
+    )
+    rows = [titles]
+    for scale in volume.scales:
+        each = scale.info
+        encoding = each.encoding + (" (sharded)" if each.sharding is not None else "")
+        rows.append(
+            (
+                each.key,
+                _times(each.resolution),
+                _times(each.size),
+                _times(each.voxel_offset, ", "),
+                _times(each.chunk_sizes[0]),
+                encoding,
+                str(scale.grid.num_cells),
+                f"{scale.array.nbytes / 1e9:.3g}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"{volume.url}: {info.type}, {info.data_type}, {channels}", ""]
+    lines += [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _times(numbers: Sequence[float], separator: str = " x ") -> str:
+    return separator.join(f"{number:.10g}" for number in numbers)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from napari_kemp.export import Progress, export
+    from napari_kemp.export.source import load
+
+    source = load(options.source)
+    with tqdm(unit="B", unit_scale=True, desc="saving", disable=None) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.total = progress.bytes_raw * progress.total // progress.done
+            bar.update(progress.bytes_raw - bar.n)
+
+        report = export(
+            source,
+            options.destination,
+            encoding=options.encoding,
+            precision=options.precision,
+            chunk_size=options.chunk_size,
+            resolution=options.resolution,
+            voxel_offset=options.voxel_offset,
+            region=options.region,
+            overwrite=options.overwrite,
+            threads=options.threads,
+            progress=show,
+        )
+    print(json.dumps(report.to_json(), indent=2) if options.json else report)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from napari_kemp import bench
+    from napari_kemp.export import as_source
+    from napari_kemp.export.source import load
+    from napari_kemp.sample import make_affinities
+
+    if options.data is None:
+        source, name = as_source(make_affinities((256, 256, 16))), "the sample"
+    else:
+        source, name = load(options.data), options.data
+    table = bench.measure(bench.middle(source), name, options.rounds)
+    print(json.dumps(table.to_json(), indent=2) if options.json else table)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    _need_napari()
+    from napari_kemp.plugin.demo import demo
+
+    demo(options.url, screenshot=options.screenshot, destination=options.export)
+
+
+def _need_napari() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("napari") is None:
+        raise KempError("this needs napari: pip install 'napari-kemp[napari]' 'napari[all]'")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
