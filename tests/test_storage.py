@@ -264,6 +264,17 @@ def test_http_with_and_without_content_encoding(tmp_path):
         assert "/zipped%20v/4_4_40/-3-3_2-7_0-4" in server.paths
 
 
+def test_http_finds_objects_of_several_styles_in_one_folder(tmp_path):
+    _, values = make_volume(tmp_path, encoding="raw")
+    zipped = tmp_path / "4_4_40" / "-3-3_2-7_0-4.gz"
+    zipped.with_suffix("").write_bytes(gzip.decompress(zipped.read_bytes()))
+    zipped.unlink()
+    with serve(tmp_path, FilesAsTheyAre) as server:
+        array = open_volume(server.url).scales[0].array
+        assert array[0, 0, 0, 0] == values[0, 0, 0, 0]
+        np.testing.assert_array_equal(array[...], values)
+
+
 @pytest.mark.parametrize(("encoding", "suffix"), [("raw", ".gz"), ("fpzip", "")])
 def test_http_finds_suffixes_and_learns_them(tmp_path, encoding, suffix):
     _, values = make_volume(tmp_path, encoding=encoding)

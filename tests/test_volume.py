@@ -175,9 +175,9 @@ def test_the_info_file_may_be_compressed(tmp_path, small, suffix):
     write_info(tmp_path / "flat", {"key": ".", "encoding": "raw"})
     flat = open_volume(tmp_path / "flat")
     flat.scales[0].write(np.ones((1, 4, 8, 8), np.float32), (0, 0, 0))
-    with pytest.raises(ChunkError, match="the volume's own folder"):
-        remove_volume(flat)
-    assert (open_volume(tmp_path / "flat").scales[0].array[...] == 1).all()
+    (tmp_path / "flat" / "notes").write_text("mine")
+    remove_volume(flat)
+    assert [path.name for path in (tmp_path / "flat").iterdir()] == ["notes"]
 
 
 # --- the volumes of users -------------------------------------------------------------------------
@@ -293,9 +293,14 @@ def test_a_folder_without_info_is_not_a_volume(tmp_path):
 
 def test_removing_takes_the_volume_and_nothing_else(small, tmp_path):
     volume, _ = small
-    (tmp_path / "small" / "notes.txt").write_text("mine")
+    names = ("notes.txt", "4_4_40/notes.txt", "4_4_40/nested/0-4_0-8_0-8")
+    (tmp_path / "small" / "4_4_40" / "nested").mkdir()
+    for name in names:
+        (tmp_path / "small" / name).write_text("mine")
     remove_volume(volume)
-    assert sorted(p.name for p in (tmp_path / "small").rglob("*") if p.is_file()) == ["notes.txt"]
+    assert {p for p in (tmp_path / "small").rglob("*") if p.is_file()} == {
+        tmp_path / "small" / name for name in names
+    }
     create_volume(volume.url, **SMALL)
 
 
@@ -363,6 +368,19 @@ def test_keys_may_lead_out_for_reading_but_not_for_writing(tmp_path):
         remove_volume(volume)
     assert sorted(tmp_path.rglob("*")) == before
     np.testing.assert_array_equal(other.scales[0].array, values)
+
+
+def test_a_link_that_leads_out_is_not_written_through(small, tmp_path):
+    volume, values = small
+    folder = tmp_path / "small" / "4_4_40"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    volume = open_volume(volume.url)
+    with pytest.raises(ChunkError, match="outside the volume's folder"):
+        volume.scales[0].write(values * 2, (-5, 7, 3))
+    with pytest.raises(ChunkError, match="outside the volume's folder"):
+        remove_volume(volume)
+    np.testing.assert_array_equal(open_volume(volume.url).scales[0].array[...], values)
 
 
 def test_a_key_that_leaves_the_disk_is_an_error_of_the_info_file(tmp_path):

@@ -1,6 +1,7 @@
 """Objects in a folder: TensorStore's KvStore, and the suffixes that name transport compression."""
 
 import atexit
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -48,30 +49,18 @@ class ObjectStore:
         TensorStore KvStore spec.
     suffixes : tuple of str
         Transport suffixes that names may have here.
-    one_style : bool
-        Whether the first object that is found tells the suffix of all others: each further try
-        takes a round trip where the objects are far away.
     """
 
-    def __init__(
-        self,
-        url: str,
-        spec: dict[str, Any],
-        suffixes: tuple[str, ...] = ("",),
-        *,
-        one_style: bool = False,
-    ):
+    def __init__(self, url: str, spec: dict[str, Any], suffixes: tuple[str, ...] = ("",)):
         self.url = url
         self._spec = spec
         self._suffixes = suffixes
-        self._one_style = one_style
 
     @classmethod
     def at(cls, location: Location) -> "ObjectStore":
         """Return the objects of a folder."""
-        if location.scheme in ("http", "https"):
-            return cls(location.url, location.spec(), transport.SUFFIXES, one_style=True)
-        suffixes = transport.SUFFIXES if location.is_local else ("",)
+        has_files = location.scheme in ("file", "http", "https")
+        suffixes = transport.SUFFIXES if has_files else ("",)
         return cls(location.url, location.spec(), suffixes)
 
     @cached_property
@@ -108,9 +97,7 @@ class ObjectStore:
                 outcome.set_exception(error)
                 return
             if found.state == "value":
-                if self._one_style:
-                    self._suffixes = (suffix,)
-                elif suffix != self._suffixes[0]:
+                if suffix != self._suffixes[0]:
                     others = (each for each in self._suffixes if each != suffix)
                     self._suffixes = (suffix, *others)
                 outcome.set_result(StoredObject(found.value, suffix))
@@ -194,17 +181,21 @@ class ObjectStore:
     def _remove_now(self, key: str) -> None:
         self._kvstore.write(key, None).result()  # None is how TensorStore spells it
 
-    def remove_all(self) -> None:
-        """Remove every object.
+    def remove_matching(self, pattern: re.Pattern[str]) -> None:
+        """Remove the objects of this folder whose whole names match, and no others.
 
         Raises
         ------
         OSError
             If that is not possible.
         """
-        import tensorstore as ts
 
-        _translated(lambda: self._kvstore.delete_range(ts.KvStore.KeyRange()).result())
+        def remove() -> None:
+            for key in self._kvstore.list().result():
+                if pattern.fullmatch(key.decode(errors="replace")):
+                    self._remove_now(key.decode())
+
+        _translated(remove)
 
 
 _in_flight: set[Any] = set()

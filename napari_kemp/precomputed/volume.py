@@ -2,9 +2,11 @@
 
 import operator
 import os
+import re
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,11 @@ from napari_kemp.precomputed.storage import ObjectStore, StoredObject
 
 _INFO_LIMIT_BYTES = 1 << 26
 _INFO_TIMEOUT_SECONDS = 30.0
+
+# What a scale's folder holds of a volume: chunks, as `ChunkGrid.name` calls them, and shards.
+_CHUNK_OBJECT = re.compile(
+    r"-?\d+--?\d+_-?\d+--?\d+_-?\d+--?\d+(\.gz|\.br|\.zstd)?|[0-9a-f]+\.shard"
+)
 
 
 def open_volume(url: str | os.PathLike[str]) -> "Volume":
@@ -171,24 +178,19 @@ def volume_exists(url: str | os.PathLike[str]) -> bool:
 
 
 def remove_volume(volume: "Volume") -> None:
-    """Remove a volume: its ``info`` file and the folders of its scales, and nothing else.
+    """Remove a volume: its ``info`` file, its chunks and its shards, and nothing else.
 
     Raises
     ------
     ChunkError
-        If that is not possible, or a scale has no folder of its own inside the volume's.
+        If that is not possible, or a scale lies outside of the volume's folder.
     """
     for scale in volume.scales:
         scale.require_inside()
-        if scale.location == volume.location:
-            raise ChunkError(
-                f"{scale.name}: its chunks lie in the volume's own folder, so that they cannot be "
-                "removed without whatever else is there"
-            )
     try:
         ObjectStore.at(volume.location).remove("info")
         for scale in volume.scales:
-            ObjectStore.at(scale.location).remove_all()
+            ObjectStore.at(scale.location).remove_matching(_CHUNK_OBJECT)
     except OSError as error:
         raise ChunkError(f"{volume.url}: cannot be removed: {error}") from error
 
@@ -402,7 +404,12 @@ class Scale:
 
         Such scales may be read, but nothing is written where the user did not point to.
         """
-        if not self._volume_location.contains(self.location):
+        inside = self._volume_location.contains(self.location)
+        if inside and self.location.is_local:
+            # A link in the folder leads out of it as well as `..` does.
+            root = Path(self._volume_location.path).resolve()
+            inside = Path(self.location.path).resolve().is_relative_to(root)
+        if not inside:
             raise ChunkError(
                 f"{self.name}: refusing to write to {self.location.url}, "
                 "which is outside the volume's folder"
