@@ -65,36 +65,34 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BITS",
         help="bits that fpzip keeps; 0 keeps all",
     )
+    voxels: dict[str, Any] = {"type": int, "nargs": 3, "metavar": ("X", "Y", "Z")}
     export.add_argument(
         "--chunk-size",
-        type=_triple,
+        **voxels,
         default=(128, 128, 64),
-        metavar="X,Y,Z",
-        help="voxels a chunk (default: 128,128,64)",
+        help="voxels a chunk (default: 128 128 64)",
     )
     export.add_argument(
         "--resolution",
-        type=_steps,
-        metavar="X,Y,Z",
-        help="nanometres a voxel (default: the source's, else 1,1,1)",
+        **{**voxels, "type": float},
+        help="nanometres a voxel (default: the source's, else 1 1 1)",
     )
     export.add_argument(
         "--voxel-offset",
-        type=_triple,
-        metavar="X,Y,Z",
-        help="place of the source's first voxel (default: the source's, else 0,0,0)",
+        **voxels,
+        help="place of the source's first voxel (default: the source's, else 0 0 0)",
     )
     export.add_argument(
         "--region",
-        type=_triple,
-        nargs=2,
-        metavar="X,Y,Z",
-        help="first voxel, and the one beyond the last, counted from the source's first",
+        type=int,
+        nargs=6,
+        metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"),
+        help="first voxel and the one beyond the last, counted from the source's first",
     )
     export.add_argument("--overwrite", action="store_true", help="replace a volume that is there")
     export.add_argument(
         "--threads",
-        type=int,
+        type=_positive,
         metavar="N",
         help="chunks at the same time (default: one a processor)",
     )
@@ -112,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument(
         "--rounds",
-        type=int,
+        type=_positive,
         default=5,
         metavar="N",
         help="rounds behind each median (default: %(default)s)",
@@ -132,20 +130,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _triple(text: str) -> tuple[int, ...]:
-    return _numbers(text, int, "three whole numbers like 128,128,64")
-
-
-def _steps(text: str) -> tuple[float, ...]:
-    return _numbers(text, float, "three numbers like 4,4,40")
-
-
-def _numbers(text: str, kind: type, expected: str) -> tuple[Any, ...]:
+def _positive(text: str) -> int:
     try:
-        x, y, z = (kind(part) for part in text.split(","))
+        number = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}") from None
-    return x, y, z
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return number
 
 
 def _view(options: argparse.Namespace) -> None:
@@ -228,7 +220,7 @@ def _export(options: argparse.Namespace) -> None:
             chunk_size=options.chunk_size,
             resolution=options.resolution,
             voxel_offset=options.voxel_offset,
-            region=options.region,
+            region=None if options.region is None else (options.region[:3], options.region[3:]),
             overwrite=options.overwrite,
             threads=options.threads,
             progress=show,

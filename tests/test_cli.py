@@ -42,7 +42,15 @@ def test_info_as_json_is_the_info_file(volume, capsys):
 
 def test_export_saves_a_region_and_says_how_well(volume, tmp_path, capsys):
     saved = tmp_path / "piece"
-    arguments = ["--region", "10,0,4", "42,50,12", "--chunk-size", "16,16,4", "--json"]
+    arguments = [
+        "--region",
+        *["10", "0", "4", "42", "50", "12"],
+        "--chunk-size",
+        "16",
+        "16",
+        "4",
+        "--json",
+    ]
     assert main(["export", str(volume), str(saved), *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["chunks"] == 2 * 4 * 2
@@ -55,7 +63,18 @@ def test_export_saves_a_region_and_says_how_well(volume, tmp_path, capsys):
 
 def test_export_of_a_npy_file(tmp_path, capsys):
     np.save(tmp_path / "a.npy", AFFINITIES)
-    arguments = ["--encoding", "fpzip", "--resolution", "4,4,40.5", "--voxel-offset=-5,7,0"]
+    arguments = [
+        "--encoding",
+        "fpzip",
+        "--resolution",
+        "4",
+        "4",
+        "40.5",
+        "--voxel-offset",
+        "-5",
+        "7",
+        "0",
+    ]
     assert main(["export", str(tmp_path / "a.npy"), str(tmp_path / "saved"), *arguments]) == 0
     printed = capsys.readouterr().out
     assert "1 chunks, fpzip" in printed
@@ -92,11 +111,18 @@ def test_errors_are_one_line_and_a_status(arguments, message, tmp_path, monkeypa
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["1,2", "1,2,x", "128"])
-def test_malformed_triples_are_explained(text, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "a", "b", "--threads", "0"], "expected a whole number of 1 or more, got '0'"),
+        (["export", "a", "b", "--chunk-size", "8", "8"], "expected 3 arguments"),
+        (["bench", "--rounds", "x"], "expected a whole number of 1 or more, got 'x'"),
+    ],
+)
+def test_malformed_arguments_are_explained(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        main(["export", "a", "b", "--chunk-size", text])
-    assert "expected three whole numbers like 128,128,64" in capsys.readouterr().err
+        main(arguments)
+    assert message in capsys.readouterr().err
 
 
 def test_bench_is_the_table_of_manipulations_and_codecs(volume, capsys):
@@ -113,6 +139,12 @@ def test_bench_is_the_table_of_manipulations_and_codecs(volume, capsys):
     assert len(table["speedups"]) == 6
     assert main(["bench", str(volume), "--rounds", "1"]) == 0
     assert "| +2.0 & XYCZ | ours |" in capsys.readouterr().out
+
+
+def test_bench_of_a_npy_file_that_is_mapped_read_only(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", AFFINITIES[:, :16])
+    assert main(["bench", str(tmp_path / "a.npy"), "--rounds", "1"]) == 0
+    assert "70 x 50 x 16 x 3 float32" in capsys.readouterr().out
 
 
 def test_bench_is_for_floats(tmp_path, capsys):

@@ -153,14 +153,30 @@ def test_the_choices_follow_the_layers(viewer, dock):
     widget = dock()
     assert widget.summary.value == "Choose the layer to save, or one layer for each channel."
     assert not widget.save_button.enabled
-    x, y, _ = add_affinities(viewer)
+    x, y, z = add_affinities(viewer)
     viewer.add_points(np.zeros((1, 3)))
     assert [layer for layer in widget.channels[0].choices if layer] == list(viewer.layers[:3])
-    widget.channels[0].value = x
+    assert widget.channels.layers == [x, y, z]
     assert widget.save_button.enabled
-    widget.channels[1].value = y
     viewer.layers.remove(x)
-    assert widget.channels.layers == [y]
+    assert widget.channels.layers == [y, z]
+
+
+def test_a_choice_that_somebody_made_stays_when_layers_arrive(viewer, dock):
+    widget = dock()
+    x, y, _ = add_affinities(viewer)
+    widget.channels.layers = [y, x]
+    viewer.add_image(np.zeros((2, 3, 4), np.float32))
+    assert widget.channels.layers == [y, x]
+
+
+def test_a_place_between_voxels_is_said(viewer, dock):
+    x, *_ = add_affinities(viewer)
+    widget = dock()
+    assert "not on the voxel grid" not in widget.summary.value
+    x.translate = np.add(x.translate, (0, 0.25 * x.scale[1], 0))
+    widget.channels.layers = [x]
+    assert "moves the data by up to 0.25 voxels" in widget.summary.value
 
 
 def test_selected_layers_come_first(viewer, dock):

@@ -53,10 +53,12 @@ def demo(url: str | None, *, screenshot: Path | None, destination: Path | None) 
 
 def _save_and_read_back(url: str, destination: Path | None) -> None:
     source = as_source(url)
-    if destination is None:
-        destination = Path(tempfile.mkdtemp(prefix="napari-kemp-demo-")) / "kempressed"
-    piece = source.middle(_PIECE_XYZ)
     encoding = "kempressed" if source.dtype.kind == "f" else "raw"
+    if encoding == "raw":
+        print(f"{url} holds {source.dtype.name}, kempressed only floats: saving raw instead")
+    if destination is None:
+        destination = Path(tempfile.mkdtemp(prefix="napari-kemp-demo-")) / encoding
+    piece = source.middle(_PIECE_XYZ)
     report = export(
         source,
         destination,
@@ -66,7 +68,8 @@ def _save_and_read_back(url: str, destination: Path | None) -> None:
     )
     print(f"saved      {report}")
     saved = np.asarray(open_volume(destination).scales[0].array)
-    error = float(np.abs(saved.astype(float) - source.read(piece)).max())
+    difference = np.abs(saved.astype(float) - source.read(piece))
+    error = float(np.nanmax(difference, initial=0))  # where both are NaN, nothing was lost
     if error != report.max_abs_error:
         raise KempError(
             f"{destination}: read back with an error of {error}, which was not reported"
@@ -107,8 +110,11 @@ def _render_without_display(url: str, screenshot: Path) -> None:
 
 
 def _take(viewer: Any, screenshot: Path) -> None:
-    screenshot.parent.mkdir(parents=True, exist_ok=True)
-    viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
+    try:
+        screenshot.parent.mkdir(parents=True, exist_ok=True)
+        viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
+    except OSError as error:
+        raise KempError(f"{screenshot}: the picture cannot be written: {error}") from error
     print(f"drawn      {screenshot}")
 
 
@@ -118,8 +124,12 @@ def _main() -> None:
     url, screenshot = sys.argv[1:]
     viewer = viewer_of([url])
     viewer.window.resize(1280, 860)
-    _take(viewer, Path(screenshot))
-    viewer.close()
+    try:
+        _take(viewer, Path(screenshot))
+    except KempError as error:
+        sys.exit(f"napari-kemp: {error}")
+    finally:
+        viewer.close()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import numpy as np
 import pint
 
 from napari_kemp.errors import ExportError
-from napari_kemp.plugin.layer_source import LayerSource, Triple
+from napari_kemp.plugin.layer_source import LayerSource
+from napari_kemp.precomputed.grid import Triple
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

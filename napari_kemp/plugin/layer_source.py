@@ -8,8 +8,8 @@ import numpy as np
 
 from napari_kemp.errors import ExportError
 from napari_kemp.plugin.origin import Origin, origin_of
+from napari_kemp.precomputed.grid import Triple
 
-Triple = tuple[int, int, int]
 Steps = tuple[float, float, float]
 
 
@@ -31,6 +31,8 @@ class LayerSource:
         Nanometres a voxel; of a layer without units its scale, taken as nanometres.
     voxel_offset_xyz
         Place of the first voxel, rounded to whole voxels.
+    off_grid
+        Largest part of a voxel by which rounding moves it.
     has_units
         Whether the layer says what unit its scale is in.
     contrast_limits
@@ -45,6 +47,7 @@ class LayerSource:
     padding_zyx: Triple
     resolution_xyz: Steps
     voxel_offset_xyz: Triple
+    off_grid: float
     has_units: bool
     contrast_limits: tuple[float, float] | None
     origin: Origin | None
@@ -113,6 +116,7 @@ def layer_source(data: Any, attributes: Mapping[str, Any], layer_type: str) -> L
         )
         finest = finest[(..., *inner)]
     before = np.array([before for before, _ in padding])
+    place = translate / scale + before
     limits = attributes.get("contrast_limits")
     return LayerSource(
         name=name,
@@ -120,7 +124,8 @@ def layer_source(data: Any, attributes: Mapping[str, Any], layer_type: str) -> L
         data=finest,
         padding_zyx=_triple(before),
         resolution_xyz=_steps((scale * nanometres)[::-1]),
-        voxel_offset_xyz=_triple(np.rint(translate / scale + before)[::-1]),
+        voxel_offset_xyz=_triple(np.rint(place)[::-1]),
+        off_grid=float(np.abs(place - np.rint(place)).max()),
         has_units=has_units,
         contrast_limits=None if limits is None else (float(limits[0]), float(limits[1])),
         origin=origin,

@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from napari_kemp.errors import KempError
+from napari_kemp.errors import InfoError, KempError
 from napari_kemp.plugin.level_view import LevelView
 from napari_kemp.plugin.origin import KEY, Origin
 from napari_kemp.plugin.pyramid import Pyramid, build_pyramid
@@ -33,12 +33,21 @@ def volume_layers(volume: Volume) -> list[LayerData]:
         A segmentation is one Labels layer. Of an image with one channel comes one Image layer; with
         two or three, as many additive ones, for affinities in x, y and z red, green and blue; with
         more, one layer with a slider for the channel.
+
+    Raises
+    ------
+    InfoError
+        If the volume has no voxels.
     """
     name = volume_name(volume.url)
+    if not all(volume.scales[0].info.size):
+        raise InfoError(f"{volume.url}: the volume is empty, there is nothing to show")
     pyramid = build_pyramid([scale.info for scale in volume.scales])
     channels = volume.info.num_channels
-    if volume.info.type == "segmentation":
-        return [_layer(volume, pyramid, 0, name, {}, "labels")]
+    # napari's Labels take integers only; what else calls itself a segmentation is drawn as it is.
+    if volume.info.type == "segmentation" and np.dtype(volume.info.data_type).kind in "iu":
+        channel = 0 if channels == 1 else None
+        return [_layer(volume, pyramid, channel, name, {}, "labels")]
     limits = {"contrast_limits": _contrast_limits(volume)}
     if channels == 1:
         return [_layer(volume, pyramid, 0, name, {"colormap": "gray", **limits}, "image")]

@@ -1,20 +1,20 @@
 """Recognise precomputed volumes among the paths that napari offers, and open them."""
 
-import gzip
 import json
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from napari_kemp.plugin.layers import LayerData, volume_layers
+from napari_kemp.precomputed import transport
+from napari_kemp.precomputed.volume import INFO_LIMIT_BYTES
 
 _PREFIX = "precomputed://"
 _REMOTE = ("http://", "https://", "gs://", "s3://")
-_MAX_INFO_BYTES = 4 << 20
+_NAMES = tuple(f"info{suffix}" for suffix in transport.SUFFIXES)
 
 PathOrPaths = str | os.PathLike[str] | list[str] | list[os.PathLike[str]]
 ReaderFunction = Callable[[PathOrPaths], list[LayerData]]
@@ -24,7 +24,8 @@ def get_reader(path: PathOrPaths) -> ReaderFunction | None:
     """Offer to open a path, if it is a precomputed volume.
 
     Ours are a folder with a precomputed ``info``, such an ``info`` file itself, any URL that begins
-    with ``precomputed://``, and other URLs that end in ``/info``. All else is declined at once:
+    with ``precomputed://`` (for napari, a scheme has to follow: ``precomputed://file:///folder``),
+    and other URLs that end in ``/info``. All else is declined at once:
     nothing is requested from a network, and of a local file at most an ``info`` is read.
 
     Parameters
@@ -63,8 +64,8 @@ def _volume_url(path: str) -> str | None:
     try:
         place = Path(path)
         if place.is_dir():
-            return path if any(_is_info(place / name) for name in _OPENERS) else None
-        return str(place.parent) if place.name in _OPENERS and _is_info(place) else None
+            return path if any(_is_info(place / name) for name in _NAMES) else None
+        return str(place.parent) if place.name in _NAMES and _is_info(place) else None
     except (OSError, ValueError):
         # A path that cannot be looked at (no permission, a null byte) is nobody's volume.
         return None
@@ -80,7 +81,10 @@ def _is_info(file: Path) -> bool:
         if not file.is_file():
             return False
         with file.open("rb") as raw:
-            info = json.loads(_OPENERS[file.name](raw))
+            stored = raw.read(INFO_LIMIT_BYTES)
+        info = json.loads(
+            transport.unwrap(stored, file.name.removeprefix("info"), INFO_LIMIT_BYTES)
+        )
     except Exception:
         # Whatever is wrong with it, it is no `info` of ours; napari asks other readers.
         return False
@@ -89,32 +93,3 @@ def _is_info(file: Path) -> bool:
         and isinstance(info.get("scales"), list)
         and info.get("type") in ("image", "segmentation")
     )
-
-
-def _plain(file: BinaryIO) -> bytes:
-    return file.read(_MAX_INFO_BYTES)
-
-
-def _gunzip(file: BinaryIO) -> bytes:
-    return gzip.GzipFile(fileobj=file).read(_MAX_INFO_BYTES)
-
-
-def _unbrotli(file: BinaryIO) -> bytes:
-    import brotli
-
-    return bytes(brotli.decompress(file.read(_MAX_INFO_BYTES)))
-
-
-def _unzstd(file: BinaryIO) -> bytes:
-    import zstandard
-
-    with zstandard.ZstdDecompressor().stream_reader(file) as plain:
-        return bytes(plain.read(_MAX_INFO_BYTES))
-
-
-_OPENERS: dict[str, Callable[[BinaryIO], bytes]] = {
-    "info": _plain,
-    "info.gz": _gunzip,
-    "info.br": _unbrotli,
-    "info.zstd": _unzstd,
-}

@@ -200,7 +200,9 @@ class SaveWidget(Container):  # type: ignore[misc]
         self.native_parent_changed.connect(self._on_parent_changed)
         self.native.destroyed.connect(self._on_closed)
 
-        self.channels.layers = self._guess_channels()
+        self._guess: list[Layer] = []
+        napari_viewer.layers.events.inserted.connect(self._on_inserted)
+        self._on_inserted()
         self.refresh()
 
     @property
@@ -333,6 +335,14 @@ class SaveWidget(Container):  # type: ignore[misc]
             "region": region,
         }
 
+    def _on_inserted(self, *_: Any) -> None:
+        """Propose anew as layers arrive, as long as nobody has chosen otherwise."""
+        if not self._closed and not self.saving and self.channels.layers == self._guess:
+            self._guess = self._guess_channels()
+            # napari refreshes the choices too, but only after this.
+            self.channels.reset_choices()
+            self.channels.layers = self._guess
+
     def _on_channels(self) -> None:
         """Take place and resolution from the first layer, and a name that nobody has typed yet."""
         layers = self.channels.layers
@@ -344,6 +354,8 @@ class SaveWidget(Container):  # type: ignore[misc]
             self._first = layers[0]
             self.resolution.triple = sources[0].resolution_xyz
             self.voxel_offset.triple = sources[0].voxel_offset_xyz
+            origin = sources[0].origin
+            self.chunk_size.triple = _CHUNK_XYZ if origin is None else origin["chunk_size"]
             self.encoding.value = "kempressed" if sources[0].dtype.kind == "f" else "raw"
         if sources and self.destination.line_edit.value == self._suggested:
             self._suggested = suggest_destination(group_name(sources), sources)
@@ -451,16 +463,19 @@ def _row(left: Widget, right: Widget) -> Container:
 def _describe(plan: Plan, source: LayerSource) -> str:
     x, y, z = plan.grid.size_xyz
     channels = plan.info.num_channels
-    return (
+    text = (
         f"{x} × {y} × {z} voxels, {channels} channel{'s' if channels > 1 else ''} of "
         f"{plan.info.data_type}: {plan.num_chunks} chunk{'s' if plan.num_chunks > 1 else ''}, "
         f"{_size(plan.bytes_raw)} raw"
-        + (
-            ""
-            if source.has_units
-            else ". The layer has no units: its scale is taken for nanometres"
-        )
     )
+    if not source.has_units:
+        text += ". The layer has no units: its scale is taken for nanometres"
+    if source.off_grid > 1e-3:
+        text += (
+            f". The layer's place is not on the voxel grid: rounding to it moves the data by up "
+            f"to {source.off_grid:.2g} voxels"
+        )
+    return text
 
 
 def _summarise(report: Report) -> str:

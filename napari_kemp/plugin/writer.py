@@ -4,12 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from napari.utils.notifications import show_warning
+
 from napari_kemp.errors import ExportError
 from napari_kemp.export import export
 from napari_kemp.plugin.channel_groups import group_channels, group_name
 from napari_kemp.plugin.destination import refuse_occupied
 from napari_kemp.plugin.layer_source import LayerSource, layer_source, refuse_mixed
 from napari_kemp.precomputed import volume_exists
+
+# Half a step of float32 between 2 and 4, where kempressed moves affinities.
+_AFFINITY_ERROR = 2.0**-23
 
 
 def write_volume(path: str, layers: list[tuple[Any, Mapping[str, Any], str]]) -> list[str]:
@@ -50,13 +55,19 @@ def write_volume(path: str, layers: list[tuple[Any, Mapping[str, Any], str]]) ->
             )
         refuse_occupied(folder, group)
     for group, folder in zip(groups, folders, strict=True):
-        export(
+        report = export(
             group[0].data if len(group) == 1 else [source.data for source in group],
             folder,
             encoding=_encoding(group[0]),
             resolution=group[0].resolution_xyz,
             voxel_offset=group[0].voxel_offset_xyz,
         )
+        if report.encoding == "kempressed" and report.max_abs_error > _AFFINITY_ERROR:
+            show_warning(
+                f"{folder}: the values go beyond the 0 to 1 of affinities, so kempressing changed "
+                f"them by up to {report.max_abs_error:.2g}. To keep every bit, save with Layers > "
+                "Data > Save as kempressed and the encoding fpzip."
+            )
     return folders
 
 
@@ -67,8 +78,8 @@ def _encoding(source: LayerSource) -> str:
         return "raw"
     if source.origin is not None and source.origin["encoding"] in ("kempressed", "fpzip"):
         return source.origin["encoding"]
-    # Kempressing loses precision for values that are far from [0, 1]; what a layer is drawn with
-    # tells them apart without reading all of it.
+    # What a layer is drawn with tells affinities apart without reading all of it; where it was
+    # wrong, the report says so.
     low, high = source.contrast_limits or (0, 1)
     return "kempressed" if low >= 0 and high <= 1 and source.dtype.itemsize <= 4 else "fpzip"
 

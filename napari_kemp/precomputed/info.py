@@ -249,11 +249,12 @@ def _explain(problem: ErrorDetails) -> str:
     if problem["type"] == "missing":
         return f"{place}: missing"
     message = problem["msg"].replace("tuple", "list").replace("Tuple", "List")
+    if problem["type"] == "model_type":
+        message = "expected a JSON object"
     for opening in (
         "Input should be ",
-        "Input should have ",
         "List should have ",
-        "String should ",
+        "String should have ",
     ):
         if message.startswith(opening):
             message = "expected " + message.removeprefix(opening)

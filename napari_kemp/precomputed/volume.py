@@ -22,7 +22,9 @@ from napari_kemp.precomputed.reader import ChunkReader, worker_threads
 from napari_kemp.precomputed.sharding import chunk_key, open_shards
 from napari_kemp.precomputed.storage import ObjectStore, StoredObject
 
-_INFO_LIMIT_BYTES = 1 << 26
+INFO_LIMIT_BYTES = 1 << 26
+"""Larger ``info`` files are refused, also where a small file unpacks to them."""
+
 _INFO_TIMEOUT_SECONDS = 30.0
 
 # What a scale's folder holds of a volume: chunks, as `ChunkGrid.name` calls them, and shards.
@@ -56,7 +58,7 @@ def open_volume(url: str | os.PathLike[str]) -> "Volume":
     if stored is None:
         raise InfoError(f"{info_url}: there is no such file, so this is not a precomputed volume")
     try:
-        data = stored.unwrapped(_INFO_LIMIT_BYTES)
+        data = stored.unwrapped(INFO_LIMIT_BYTES)
     except CodecError as error:
         raise InfoError(f"{info_url}: {error}") from error
     return Volume(location, VolumeInfo.from_json(data, info_url))
@@ -112,21 +114,21 @@ def create_volume(
         If there is an ``info`` file already, a parameter is not legal, or the place cannot be
         written to.
     """
-    steps = [_plain_number(step) for step in resolution]
+    steps = _plain_numbers(resolution)
     scale: dict[str, Any] = {
-        "key": scale_key(resolution),
-        "size": [operator.index(each) for each in size],
+        "key": scale_key(steps),
+        "size": _plain_numbers(size),
         "resolution": steps,
-        "voxel_offset": [operator.index(each) for each in voxel_offset],
-        "chunk_sizes": [[operator.index(each) for each in chunk_size]],
+        "voxel_offset": _plain_numbers(voxel_offset),
+        "chunk_sizes": [_plain_numbers(chunk_size)],
         "encoding": encoding,
     }
     if encoding == "compressed_segmentation":
         scale["compressed_segmentation_block_size"] = [8, 8, 8]
     members = {
         "type": layer_type,
-        "data_type": np.dtype(data_type).name,
-        "num_channels": operator.index(num_channels),
+        "data_type": data_type if isinstance(data_type, str) else np.dtype(data_type).name,
+        "num_channels": num_channels,
         "scales": [scale],
     }
     location = Location.parse(url)
@@ -163,7 +165,7 @@ def create_from_info(url: str | os.PathLike[str], info: VolumeInfo) -> "Volume":
 
 def scale_key(resolution_xyz: Sequence[float]) -> str:
     """Return the customary key of a scale, "4_4_40" for 4 x 4 x 40 nm."""
-    return "_".join(str(_plain_number(step)) for step in resolution_xyz)
+    return "_".join(str(step) for step in _plain_numbers(resolution_xyz))
 
 
 def volume_exists(url: str | os.PathLike[str]) -> bool:
@@ -379,8 +381,10 @@ class Scale:
 
         Raises
         ------
+        CodecError
+            If the array's shape or type does not fit the volume.
         ChunkError
-            If shape, type or place is not as above, or a chunk cannot be written.
+            If its place is not as above, or a chunk cannot be written.
         """
         array = array_czyx if hasattr(array_czyx, "shape") else np.asarray(array_czyx)
         box = self._aligned_box(array, offset_xyz)
@@ -467,7 +471,14 @@ class Scale:
         return box
 
 
-def _plain_number(number: float) -> float:
-    """Return 4 for 4.0 and numpy's 4, as CloudVolume writes them."""
-    value = float(number)
-    return int(value) if value.is_integer() else value
+def _plain_numbers(numbers: Any) -> list[Any]:
+    """Return numbers as JSON has them: numpy's as Python's, and 4 for 4.0, as CloudVolume does.
+
+    What is none is left to the check of the ``info`` file, which names its place.
+    """
+    return [_plain_number(each) for each in (numbers if np.iterable(numbers) else [numbers])]
+
+
+def _plain_number(number: Any) -> Any:
+    value = number.item() if isinstance(number, np.generic) else number
+    return int(value) if isinstance(value, float) and value.is_integer() else value
