@@ -1,5 +1,5 @@
-// Bytes going out: a buffer that grows, with room promised ahead so that the hot loops need not
-// ask.
+// Bytes going out and coming in. Either way room is promised ahead, so that the hot loops need not
+// ask where a buffer ends.
 #pragma once
 
 #include <cstdint>
@@ -7,18 +7,32 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <vector>
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <stdlib.h>
+#endif
 
 namespace kemp {
 
+// Every processor that the core is built for is little-endian.
+inline std::uint32_t swap_bytes(std::uint32_t v) {
+#if defined(_MSC_VER) && !defined(__clang__)
+  return _byteswap_ulong(v);
+#else
+  return __builtin_bswap32(v);
+#endif
+}
+
 inline std::uint32_t load_big_endian(const std::uint8_t* p) {
-  return std::uint32_t{p[0]} << 24 | std::uint32_t{p[1]} << 16 | std::uint32_t{p[2]} << 8 | p[3];
+  std::uint32_t v;
+  std::memcpy(&v, p, sizeof v);
+  return swap_bytes(v);
 }
 
 inline void store_big_endian(std::uint8_t* p, std::uint32_t v) {
-  p[0] = static_cast<std::uint8_t>(v >> 24);
-  p[1] = static_cast<std::uint8_t>(v >> 16);
-  p[2] = static_cast<std::uint8_t>(v >> 8);
-  p[3] = static_cast<std::uint8_t>(v);
+  v = swap_bytes(v);
+  std::memcpy(p, &v, sizeof v);
 }
 
 class ByteBuffer {
@@ -57,6 +71,45 @@ class ByteBuffer {
   std::unique_ptr<std::uint8_t[], Free> bytes_;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;
+};
+
+// The bytes of a stream, then zeros without end. The zeros are not there before they are asked for:
+// near the end, reading moves to a copy of the rest that is padded with them.
+class IncomingBytes {
+ public:
+  IncomingBytes(const std::uint8_t* data, std::size_t size)
+      : start_(data), end_(data + size), size_(size) {}
+
+  const std::uint8_t* at(std::uint64_t offset) const {
+    return start_ + (offset < size_ ? offset : size_);
+  }
+
+  // Makes `room` bytes readable from `at` on, and returns where they are now. A reader that is past
+  // the end already is sent back to it: it reads zeros, and is as far past the end as before.
+  const std::uint8_t* promise(const std::uint8_t* at, std::size_t room) {
+    if (end_ > at && static_cast<std::size_t>(end_ - at) >= room) return at;
+    const std::size_t here = position(at);
+    std::vector<std::uint8_t> padded((here < size_ ? size_ - here : 0) + 2 * room);
+    if (here < size_) std::memcpy(padded.data(), at, size_ - here);
+    padded_ = std::move(padded);
+    start_ = padded_.data();
+    end_ = start_ + padded_.size();
+    before_ = here;
+    return start_;
+  }
+
+  std::size_t position(const std::uint8_t* at) const {
+    return before_ + static_cast<std::size_t>(at - start_);
+  }
+
+  std::size_t size() const { return size_; }
+
+ private:
+  const std::uint8_t* start_;  // of what is being read: the data themselves, or the padded copy
+  const std::uint8_t* end_;
+  std::size_t before_ = 0;  // position of `start_` in the stream
+  std::size_t size_;
+  std::vector<std::uint8_t> padded_;
 };
 
 }  // namespace kemp

@@ -37,7 +37,7 @@ Real settle_nan(Real left, Real right, Real sum) {
 // The sum is taken strictly from left to right, with a rounding at each step: the stream depends
 // on its last bit. A compiler may not reassociate it, and none does without -ffast-math.
 template <class Real>
-Real predict(const Neighbourhood<Real>& n, std::ptrdiff_t x) {
+KEMP_INLINE Real predict(const Neighbourhood<Real>& n, std::ptrdiff_t x) {
   return n.here[x - 1] - n.above_north[x] + n.north[x] - n.above[x - 1] + n.above[x] -
          n.north[x - 1] + n.above_north[x - 1];
 }

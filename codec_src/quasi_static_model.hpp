@@ -10,49 +10,112 @@
 
 namespace kemp {
 
+// When tables are renewed, apart from what is in them. All that depends on the symbols seen is
+// where in an interval the increment grows by one: rebuilding falls on the same symbol everywhere.
+struct RenewalSchedule {
+  static constexpr std::uint32_t kLongestInterval = 1024;
+
+  static constexpr std::uint32_t first(unsigned symbols) { return symbols >> 4 | 2; }
+
+  static constexpr std::uint32_t after(std::uint32_t interval) {
+    return interval * 2 < kLongestInterval ? interval * 2 : kLongestInterval;
+  }
+};
+
+// A stretch of symbols through which the table does not change: what the hot loops keep at hand.
+//
+// A symbol is counted when the next one is due, since the model is lazy: the symbol that finds an
+// interval used up is coded with the old table and counted after the renewal.
+struct SteadyTable {
+  // 256 numbers of the 2^16, and the symbol that the first of them belongs to.
+  struct Bin {
+    std::uint32_t symbol;
+    std::uint32_t start;
+    std::uint32_t end;
+    std::uint32_t unused;  // a power of two is a shift
+  };
+  static constexpr unsigned kBinShift = 8;
+
+  std::uint32_t* frequency;
+  const std::uint32_t* cumulative;
+  const Bin* bins;
+  std::uint32_t increment;
+  unsigned uncounted;
+
+  // Encoders count afterwards, in one go: `QuasiStaticModel::end`.
+  KEMP_INLINE void encode(RangeEncoder& encoder, unsigned symbol) const {
+    encoder.encode_symbol(cumulative[symbol], cumulative[symbol + 1]);
+  }
+
+  KEMP_INLINE unsigned decode(RangeDecoder& decoder) {
+    frequency[uncounted] += increment;
+    const std::uint32_t t = decoder.decode_frequency();
+    const Bin& bin = bins[t >> kBinShift];
+    std::uint32_t symbol = bin.symbol;
+    std::uint32_t start = bin.start;
+    std::uint32_t end = bin.end;
+    while (end <= t) {
+      start = end;
+      end = cumulative[++symbol + 1];
+    }
+    uncounted = symbol;
+    decoder.consume_symbol(start, end);
+    return symbol;
+  }
+};
+
 class QuasiStaticModel {
  public:
-  explicit QuasiStaticModel(unsigned symbols)
-      : symbols_(symbols), frequency_(symbols), cumulative_(symbols + 1) {}
+  enum class Use { encode, decode };
+
+  QuasiStaticModel(unsigned symbols, Use use)
+      : symbols_(symbols),
+        frequency_(symbols + 1),
+        cumulative_(symbols + 1),
+        bins_(use == Use::decode ? kTotal >> SteadyTable::kBinShift : 0) {}
 
   void reset() {
     const std::uint32_t each = kTotal / symbols_;
     const std::uint32_t remainder = kTotal % symbols_;
     for (unsigned s = 0; s < symbols_; ++s) frequency_[s] = each + (s < remainder ? 1 : 0);
-    interval_ = symbols_ >> 4 | 2;
+    interval_ = RenewalSchedule::first(symbols_);
     postponed_ = 0;
     renew();
+    // Nothing is uncounted yet: the first count goes where no symbol is.
+    uncounted_ = symbols_;
+    ++left_;
   }
 
-  void encode(RangeEncoder& encoder, unsigned symbol) {
-    const std::uint32_t start = cumulative_[symbol];
-    encoder.encode_symbol(start, cumulative_[symbol + 1] - start);
-    count(symbol);
+  // Begins a stretch of `symbols` symbols, which becomes shorter where a renewal is due earlier.
+  SteadyTable begin(std::size_t& symbols) {
+    if (left_ == 0) renew();
+    if (symbols > left_) symbols = left_;
+    left_ -= static_cast<std::uint32_t>(symbols);
+    return {frequency_.data(), cumulative_.data(), bins_.data(), increment_, uncounted_};
   }
 
-  unsigned decode(RangeDecoder& decoder) {
-    const std::uint32_t t = decoder.decode_frequency();
-    unsigned symbol = first_in_bin_[t >> kBinShift];
-    while (cumulative_[symbol + 1] <= t) ++symbol;
-    const std::uint32_t start = cumulative_[symbol];
-    decoder.consume_symbol(start, cumulative_[symbol + 1] - start);
-    count(symbol);
-    return symbol;
+  // Ends a stretch in which the symbols were counted as they came.
+  void end(const SteadyTable& table) { uncounted_ = table.uncounted; }
+
+  // Ends a stretch in which they were not.
+  template <class Coded>
+  KEMP_INLINE void end(const Coded* coded, std::size_t symbols) {
+    if (symbols == 0) return;
+    std::uint32_t* const frequency = frequency_.data();
+    const std::uint32_t increment = increment_;
+    frequency[uncounted_] += increment;
+    for (std::size_t i = 0; i + 1 < symbols; ++i) frequency[coded[i].symbol()] += increment;
+    uncounted_ = coded[symbols - 1].symbol();
+  }
+
+  // How long a stretch could be now.
+  std::size_t steady() {
+    if (left_ == 0) renew();
+    return left_;
   }
 
  private:
   static constexpr std::uint32_t kTotal = 1u << kFrequencyBits;
-  static constexpr unsigned kLongestInterval = 1024;
-  // Bins of 2^9 leave a search of less than one step on average, and are cheap to rebuild.
-  static constexpr unsigned kBinShift = 9;
-
-  // Lazy: the symbol that finds no interval left is coded with the old table before the renewal,
-  // and counted after it.
-  void count(unsigned symbol) {
-    if (left_ == 0) renew();
-    --left_;
-    frequency_[symbol] += increment_;
-  }
 
   void renew() {
     if (postponed_ > 0) {
@@ -61,15 +124,16 @@ class QuasiStaticModel {
       ++increment_;
       return;
     }
-    if (interval_ != kLongestInterval)
-      interval_ = interval_ * 2 < kLongestInterval ? interval_ * 2 : kLongestInterval;
+    interval_ = RenewalSchedule::after(interval_);
     std::uint32_t sum = 0;
     std::uint32_t missing = kTotal;
-    unsigned bin = 0;
+    std::size_t bin = 0;
     for (unsigned s = 0; s < symbols_; ++s) {
-      cumulative_[s] = sum;
+      const std::uint32_t start = sum;
+      cumulative_[s] = start;
       sum += frequency_[s];
-      for (; bin << kBinShift < sum; ++bin) first_in_bin_[bin] = static_cast<std::uint16_t>(s);
+      for (; bin < bins_.size() && bin << SteadyTable::kBinShift < sum; ++bin)
+        bins_[bin] = {s, start, sum, 0};
       frequency_[s] = frequency_[s] >> 1 | 1;
       missing -= frequency_[s];
     }
@@ -84,9 +148,10 @@ class QuasiStaticModel {
   std::uint32_t left_ = 0;       // symbols until the next renewal
   std::uint32_t postponed_ = 0;  // symbols at the end of the interval that count one more
   std::uint32_t increment_ = 0;  // what each symbol adds to its frequency
+  unsigned uncounted_ = 0;
   std::vector<std::uint32_t> frequency_;
   std::vector<std::uint32_t> cumulative_;
-  std::array<std::uint16_t, (kTotal >> kBinShift)> first_in_bin_{};
+  std::vector<SteadyTable::Bin> bins_;
 };
 
 }  // namespace kemp

@@ -10,12 +10,9 @@
 #include <cstdint>
 #include <string>
 
-#if defined(_MSC_VER) && !defined(__clang__)
-#include <intrin.h>
-#endif
-
 #include "bytes.hpp"
 #include "errors.hpp"
+#include "processor.hpp"
 
 namespace kemp {
 
@@ -23,7 +20,31 @@ namespace kemp {
 constexpr unsigned kFrequencyBits = 16;
 constexpr unsigned kPieceBits = 16;
 
-inline unsigned leading_zeros(std::uint32_t x) {
+// An item settles at most three bytes, and a cut two more.
+constexpr std::size_t kMostBytesPerItem = 5;
+
+constexpr char kDamaged[] = "the stream is damaged";
+constexpr char kEndsEarly[] = "the stream ends too early: it is truncated or damaged";
+inline std::string ends_late(std::size_t bytes) {
+  return "the stream ends " + std::to_string(bytes) +
+         " bytes before its data do: it is damaged, or has a damaged section table or trailing bytes";
+}
+
+// The state of a coder between two items: all that a decoder needs to start there.
+struct CoderState {
+  std::uint64_t offset;  // bytes that the encoder had emitted
+  std::uint32_t low;
+  std::uint32_t range;
+
+  // Every state that a coder comes to is an interval of at least 2^16 that lies within [0, 2^32].
+  // All that keeps divisors from being 0 follows from this, so a state from outside is asked.
+  bool possible() const {
+    return range >= std::uint32_t{1} << 16 &&
+           std::uint64_t{low} + range <= std::uint64_t{1} << 32;
+  }
+};
+
+KEMP_INLINE unsigned leading_zeros(std::uint32_t x) {
 #if defined(_MSC_VER) && !defined(__clang__)
   unsigned long top;
   _BitScanReverse(&top, x);
@@ -40,19 +61,24 @@ class Interval {
   std::uint32_t range() const { return range_; }
 
  protected:
-  void divide(unsigned bits) { range_ >>= bits; }
+  Interval() = default;
+  Interval(std::uint32_t low, std::uint32_t range) : low_(low), range_(range) {}
 
-  void narrow(std::uint32_t start, std::uint32_t width) {
+  KEMP_INLINE void divide(unsigned bits) { range_ >>= bits; }
+
+  // Returns the number of leading bits, in whole bytes, on which both ends agree: 0 to 24, since
+  // range is never 0. The far end has a product of its own, not a sum with the near one, because
+  // all of an encoder's time is the latency of this chain.
+  KEMP_INLINE unsigned narrow(std::uint32_t start, std::uint32_t end) {
+    const std::uint32_t far_end = low_ + range_ * end;
     low_ += range_ * start;
-    range_ *= width;
+    range_ *= end - start;
+    return leading_zeros(low_ ^ far_end) & ~7u;
   }
 
-  // Number of leading bytes on which both ends agree: 0 to 3, since range is never 0.
-  unsigned settled_bytes() const { return leading_zeros(low_ ^ (low_ + range_)) / 8; }
-
-  void drop(unsigned count) {
-    low_ <<= 8 * count;
-    range_ <<= 8 * count;
+  KEMP_INLINE void drop(unsigned bits) {
+    low_ <<= bits;
+    range_ <<= bits;
   }
 
   // Below 2^16 the next division would reach 0. The ends then differ in their first byte, so the
@@ -67,32 +93,30 @@ class Interval {
 
 class RangeEncoder : Interval {
  public:
-  explicit RangeEncoder(ByteBuffer& out) : out_(&out) {}
+  explicit RangeEncoder(ByteBuffer& out) : out_(&out), start_(out.size()) {}
 
   // Makes room for `items` items and the end; without it, encode_* would write past the buffer. An
-  // item emits at most three bytes, but writes four at once, and the end is four.
+  // item emits at most five bytes, but writes four at once, and the end is four.
   void promise(std::size_t items) {
     settle();
-    base_ = at_ = out_->reserve(4 * items + 8);
+    base_ = at_ = out_->reserve(kMostBytesPerItem * items + 8);
   }
 
-  // A symbol that holds [start, start + width) of the model's 2^16.
-  void encode_symbol(std::uint32_t start, std::uint32_t width) {
+  // A symbol that holds [start, end) of the model's 2^16.
+  KEMP_INLINE void encode_symbol(std::uint32_t start, std::uint32_t end) {
     divide(kFrequencyBits);
-    narrow(start, width);
-    normalise();
+    normalise(narrow(start, end));
   }
 
   // A number of `bits` <= 16 bits, verbatim.
-  void encode_piece(std::uint32_t value, unsigned bits) {
+  KEMP_INLINE void encode_piece(std::uint32_t value, unsigned bits) {
     divide(bits);
-    narrow(value, 1);
-    normalise();
+    normalise(narrow(value, value + 1));
   }
 
   // A number of any length: its low 16 bits first. A number of no bits is coded all the same.
   template <class Unsigned>
-  void encode_bits(Unsigned value, unsigned bits) {
+  KEMP_INLINE void encode_bits(Unsigned value, unsigned bits) {
     for (; bits > kPieceBits; bits -= kPieceBits, value >>= kPieceBits)
       encode_piece(static_cast<std::uint32_t>(value & 0xFFFFu), kPieceBits);
     encode_piece(static_cast<std::uint32_t>(value), bits);
@@ -104,19 +128,23 @@ class RangeEncoder : Interval {
     settle();
   }
 
+  CoderState state() const {
+    return {out_->size() - start_ + static_cast<std::size_t>(at_ - base_), low(), range()};
+  }
+
  private:
-  void normalise() {
-    emit(settled_bytes());
-    if (too_narrow()) {
-      emit(2);
+  KEMP_INLINE void normalise(unsigned settled) {
+    emit(settled);
+    if (KEMP_UNLIKELY(too_narrow())) {
+      emit(16);
       cut();
     }
   }
 
-  void emit(unsigned count) {
+  KEMP_INLINE void emit(unsigned bits) {
     store_big_endian(at_, low());
-    at_ += count;
-    drop(count);
+    at_ += bits / 8;
+    drop(bits);
   }
 
   void settle() {
@@ -124,39 +152,49 @@ class RangeEncoder : Interval {
     base_ = at_;
   }
 
-  ByteBuffer* out_;
   std::uint8_t* base_ = nullptr;
   std::uint8_t* at_ = nullptr;
+  ByteBuffer* out_;
+  std::size_t start_;  // of the stream in the buffer
 };
 
+// Of the code word only its distance above `low` is kept: that is what both divisions want, and it
+// moves on without `low`.
 class RangeDecoder : Interval {
  public:
-  RangeDecoder(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {
-    code_ = next_four();
-    position_ = 4;
+  // Starts at `state`, whose offset counts from the first of `bytes`, which must outlive this.
+  explicit RangeDecoder(IncomingBytes& bytes, const CoderState& state = kStart)
+      : Interval(state.low, state.range), bytes_(&bytes), at_(bytes.at(state.offset)) {
+    promise(1);
+    ahead_ = load_big_endian(at_) - low();
+    at_ += 4;
   }
 
+  // Makes the next `items` items readable without a look at where the data end. Past the end,
+  // zeros are read; a decoder that goes on for long asks in between whether it has come to that.
+  void promise(std::size_t items) { at_ = bytes_->promise(at_, kMostBytesPerItem * items + 4); }
+
   // Where in the model's 2^16 the next symbol lies. To be followed by `consume_symbol`.
-  std::uint32_t decode_frequency() {
+  KEMP_INLINE std::uint32_t decode_frequency() {
     divide(kFrequencyBits);
     return quotient(kFrequencyBits);
   }
 
-  void consume_symbol(std::uint32_t start, std::uint32_t width) {
-    narrow(start, width);
-    normalise();
+  KEMP_INLINE void consume_symbol(std::uint32_t start, std::uint32_t end) {
+    ahead_ -= range() * start;
+    normalise(narrow(start, end));
   }
 
-  std::uint32_t decode_piece(unsigned bits) {
+  KEMP_INLINE std::uint32_t decode_piece(unsigned bits) {
     divide(bits);
     const std::uint32_t value = quotient(bits);
-    narrow(value, 1);
-    normalise();
+    ahead_ -= range() * value;
+    normalise(narrow(value, value + 1));
     return value;
   }
 
   template <class Unsigned>
-  Unsigned decode_bits(unsigned bits) {
+  KEMP_INLINE Unsigned decode_bits(unsigned bits) {
     Unsigned value = 0;
     unsigned shift = 0;
     for (; bits > kPieceBits; bits -= kPieceBits, shift += kPieceBits)
@@ -164,56 +202,48 @@ class RangeDecoder : Interval {
     return value + (static_cast<Unsigned>(decode_piece(bits)) << shift);
   }
 
-  // Past the end, zeros are read, so that no read is out of bounds; a caller that goes on for long
-  // asks in between whether it has come to that.
-  bool exhausted() const { return position_ > size_; }
+  // Whether more was read than there is.
+  bool exhausted() const { return position() > bytes_->size(); }
 
   // The decoder has taken in exactly what the encoder emitted: the only check the format allows.
   void finish() const {
-    if (exhausted()) throw CodecError("the stream ends too early: it is truncated or damaged");
-    if (position_ < size_)
-      throw CodecError("the stream ends " + std::to_string(size_ - position_) +
-                       " bytes before its data do: it is damaged or has trailing bytes");
+    if (exhausted()) throw CodecError(kEndsEarly);
+    if (position() < bytes_->size()) throw CodecError(ends_late(bytes_->size() - position()));
   }
 
-  std::size_t position() const { return position_; }
+  std::size_t position() const { return bytes_->position(at_); }
+
+  CoderState state() const { return {position() - 4, low(), range()}; }
 
  private:
-  // In a whole stream code - low < range. Anything else is damage, found here at the first item
-  // that it affects, which also keeps every value that leaves this class within its bounds.
-  std::uint32_t quotient(unsigned bits) {
-    const std::uint32_t value = (code_ - low()) / range();
-    if (value >> bits != 0) throw CodecError("the stream is damaged");
+  static constexpr CoderState kStart{0, 0, 0xFFFFFFFFu};
+
+  // In a whole stream the quotient is within bounds. Anything else is damage, found here at the
+  // first item that it affects, which also keeps every value that leaves this class in its bounds.
+  KEMP_INLINE std::uint32_t quotient(unsigned bits) const {
+    const std::uint32_t value = ahead_ / range();
+    if (KEMP_UNLIKELY(value >> bits != 0)) throw CodecError(kDamaged);
     return value;
   }
 
-  void normalise() {
-    take(settled_bytes());
-    if (too_narrow()) {
-      take(2);
+  KEMP_INLINE void normalise(unsigned settled) {
+    take(settled);
+    if (KEMP_UNLIKELY(too_narrow())) {
+      take(16);
       cut();
     }
   }
 
-  void take(unsigned count) {
-    const std::uint64_t window = std::uint64_t{code_} << 32 | next_four();
-    code_ = static_cast<std::uint32_t>(window << (8 * count) >> 32);
-    position_ += count;
-    drop(count);
+  KEMP_INLINE void take(unsigned bits) {
+    const std::uint64_t window = std::uint64_t{ahead_} << 32 | load_big_endian(at_);
+    ahead_ = static_cast<std::uint32_t>(window << bits >> 32);
+    at_ += bits / 8;
+    drop(bits);
   }
 
-  std::uint32_t next_four() const {
-    if (size_ >= 4 && position_ <= size_ - 4) return load_big_endian(data_ + position_);
-    std::uint32_t value = 0;
-    for (std::size_t i = 0; i < 4; ++i)
-      value = value << 8 | (position_ + i < size_ ? data_[position_ + i] : 0u);
-    return value;
-  }
-
-  const std::uint8_t* data_;
-  std::size_t size_;
-  std::size_t position_ = 0;
-  std::uint32_t code_;
+  IncomingBytes* bytes_;
+  const std::uint8_t* at_;
+  std::uint32_t ahead_;
 };
 
 }  // namespace kemp

@@ -64,6 +64,7 @@ struct StreamHeader {
   }
 
   static StreamHeader read(RangeDecoder& decoder) {
+    decoder.promise(kItems);
     for (const char letter : kMagic)
       if (decoder.decode_piece(8) != static_cast<std::uint32_t>(letter))
         throw CodecError("this is not an fpzip stream (its first bytes are not fpzip's)");

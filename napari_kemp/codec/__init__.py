@@ -1,6 +1,7 @@
 """The public codec: fpzip and kempressed streams to and from numpy arrays."""
 
 from napari_kemp.codec import fpzip, kempressed
-from napari_kemp.codec.fpzip import Header
+from napari_kemp.codec._streams import FieldStarts, Header
+from napari_kemp.codec.section_table import Section, SectionTable
 
-__all__ = ["Header", "fpzip", "kempressed"]
+__all__ = ["FieldStarts", "Header", "Section", "SectionTable", "fpzip", "kempressed"]

@@ -8,41 +8,34 @@ functions release the GIL while they work and may be called from any number of t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_kemp.codec import _core, _streams
+from napari_kemp.codec import _streams
+from napari_kemp.codec._streams import FieldStarts, Header
+from napari_kemp.codec.section_table import Section, SectionTable
 from napari_kemp.errors import CodecError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Header", "decode", "decode_many", "encode", "encode_many", "header"]
+__all__ = [
+    "FieldStarts",
+    "Header",
+    "SectionTable",
+    "decode",
+    "decode_many",
+    "decode_sections",
+    "encode",
+    "encode_many",
+    "header",
+    "scan",
+]
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a stream says of itself.
-
-    Attributes
-    ----------
-    dtype
-        float32 or float64.
-    shape
-        Number of samples along (x, y, z, c).
-    precision
-        Most significant bits kept of each sample; 0 means all.
-    """
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, int, int, int]
-    precision: int
-
-
-def encode(array: ArrayLike, precision: int = 0) -> bytes:
+def encode(array: ArrayLike, precision: int = 0, *, seekable: bool = False) -> bytes:
     """Encode an array as one fpzip stream.
 
     Parameters
@@ -53,11 +46,13 @@ def encode(array: ArrayLike, precision: int = 0) -> bytes:
     precision
         Most significant bits to keep of each sample: 2 to 32 for float32, an even number from 4 to
         64 for float64. 0 keeps all.
+    seekable
+        Append a section table, so that each c can be decoded alone. Other decoders ignore it.
 
     Returns
     -------
     bytes
-        The bytes that PyPI ``fpzip.compress(array, precision, order="F")`` gives. Where an array
+        Without a table, the bytes that PyPI ``fpzip.compress(array, precision, order="F")`` gives. Where an array
         holds NaNs with several payloads the reference depends on its compiler; here the stream is
         the same on every platform.
 
@@ -66,18 +61,29 @@ def encode(array: ArrayLike, precision: int = 0) -> bytes:
     CodecError
         If the array's type, number of axes or extent, or the precision, is not one of the above.
     """
-    return _core.encode_array(_streams.as_samples(array), _check_precision(precision), False)
+    return encode_many([array], precision, seekable=seekable)[0]
 
 
-def decode(data: Buffer, out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Decode one fpzip stream.
+def decode(
+    data: Buffer,
+    out: NDArray[Any] | None = None,
+    *,
+    fields: slice | None = None,
+    starts: FieldStarts | None = None,
+) -> NDArray[Any]:
+    """Decode one fpzip stream, or some of its fields.
 
     Parameters
     ----------
     data
-        The stream, whole: any contiguous buffer.
+        The stream, whole, and the section table behind it if it has one: any contiguous buffer.
     out
         Array (x, y, z, c) of the stream's type and shape to decode into, whatever its strides.
+    fields
+        Which c to decode; the others cost nothing where the stream has a section table. Where it
+        has none, it is decoded up to the last one asked for.
+    starts
+        Makes a second look at a stream without a table cheap: remembers where its fields start.
 
     Returns
     -------
@@ -88,12 +94,15 @@ def decode(data: Buffer, out: NDArray[Any] | None = None) -> NDArray[Any]:
     ------
     CodecError
         If the bytes are not an fpzip stream, end early or late, are damaged in a way that can be
-        seen, or do not fit `out`, which then holds nothing of use.
+        seen, or do not fit `out`, which then holds nothing of use. With a section table all damage
+        is seen, by the checksums of the fields that are decoded; without one, little of it is.
     """
-    stream = _streams.as_bytes(data)
-    found = header(stream)
-    target = _streams.allocate(found.shape, found.dtype, out)
-    _core.decode_into(stream, target, False)
+    stream = _streams.Stream.open(data)
+    wanted = _streams.fields_of(stream.header, fields)
+    target = _streams.allocate(
+        (*stream.header.shape[:3], len(wanted)), stream.header.dtype, out
+    )
+    _streams.decode_stream(stream, wanted, target, False, starts)
     return target
 
 
@@ -106,23 +115,105 @@ def header(data: Buffer) -> Header:
         If the bytes are not the beginning of an fpzip stream, or could not hold as many samples as
         the header promises.
     """
-    is_double, precision, shape = _core.stream_header(_streams.as_bytes(data))
-    return Header(np.dtype(np.float64 if is_double else np.float32), shape, precision)
+    return _streams.read_header(data)[0]
+
+
+def scan(data: Buffer) -> SectionTable:
+    """Make the section table of a stream that has none, by decoding it once.
+
+    Appending `SectionTable.to_bytes` to the stream makes it seekable.
+
+    Raises
+    ------
+    CodecError
+        If the bytes are not an fpzip stream, or are damaged in a way that can be seen. The table of
+        a stream that has one is read and verified against all of its bytes.
+    """
+    stream = _streams.Stream.open(data)
+    if stream.table is not None:
+        for i in range(len(stream.table.entries)):
+            stream.table.cut(i, stream.body).check()
+        return stream.table
+    job = _streams.Job(stream.body, stream.start, None, stream.header, keep_states=True)
+    _streams.raise_first(_streams.run([job], False))
+    return SectionTable.of_stream(stream.body, job.states[: stream.header.shape[3]])
 
 
 def encode_many(
-    arrays: Iterable[ArrayLike], precision: int = 0, *, threads: int = 1
+    arrays: Iterable[ArrayLike],
+    precision: int = 0,
+    *,
+    seekable: bool = False,
+    threads: int = 1,
 ) -> list[bytes]:
-    """Encode independent arrays, each as `encode` does, on `threads` threads."""
-    return _streams.map_many(lambda array: encode(array, precision), arrays, threads)
+    """Encode independent arrays, each as `encode` does, on `threads` threads.
+
+    Neighbours of one shape and type are encoded in pairs, which is faster than one by one.
+    """
+    samples = [_streams.as_samples(array) for array in arrays]
+    return _streams.encode_all(samples, _check_precision(precision), False, seekable, threads)
 
 
 def decode_many(
     datas: Iterable[Buffer], outs: Iterable[NDArray[Any]] | None = None, *, threads: int = 1
 ) -> list[NDArray[Any]]:
-    """Decode independent streams, each as `decode` does, on `threads` threads."""
-    pairs = _streams.pair_with_outs(datas, outs)
-    return _streams.map_many(lambda pair: decode(*pair), pairs, threads)
+    """Decode independent streams, each as `decode` does, on `threads` threads.
+
+    Streams of one shape, type and precision are decoded in step, which is much faster than one by
+    one on processors with wide vectors; so are the sections of streams that have a table.
+    """
+    pairs = _streams.pair_with_outs((_streams.Stream.open(data) for data in datas), outs)
+    targets = [
+        _streams.allocate(stream.header.shape, stream.header.dtype, out) for stream, out in pairs
+    ]
+    jobs = [
+        job
+        for (stream, _), target in zip(pairs, targets, strict=True)
+        for job in _streams.whole_jobs(stream, target)
+    ]
+    _streams.raise_first(_streams.run(jobs, False, threads))
+    return targets
+
+
+def decode_sections(
+    sections: Iterable[Section],
+    outs: Iterable[NDArray[Any]],
+    precision: int = 0,
+    *,
+    threads: int = 1,
+) -> list[CodecError | None]:
+    """Decode single fields, of one stream or of many, from nothing but their own bytes.
+
+    For readers that fetch byte ranges: `SectionTable.span` says which, `SectionTable.cut` makes
+    sections of what came. Sections of one shape are decoded in step.
+
+    Parameters
+    ----------
+    sections
+        The fields.
+    outs
+        Array (x, y, z) of the stream's type and extent for each, whatever its strides. A section
+        does not say its shape: the caller vouches for it and for `precision`, from the grid or from
+        the header of a stream. A wrong one is an error wherever it can be seen.
+
+    Returns
+    -------
+    list of CodecError or None
+        What is wrong with each section. The array of a damaged section holds nothing of use; the
+        others are whole.
+    """
+    pairs = _streams.pair_with_outs(sections, outs)
+    jobs = [
+        _streams.section_job(section, _checked(out)[..., np.newaxis], precision)
+        for section, out in pairs
+    ]
+    return _streams.run(jobs, False, threads)
+
+
+def _checked(out: NDArray[Any] | None) -> NDArray[Any]:
+    if out is None or out.ndim != 3 or out.dtype not in _streams.FLOATS:
+        raise CodecError("a section is decoded into an array of three axes, float32 or float64")
+    return _streams.allocate(out.shape, out.dtype, out)
 
 
 def _check_precision(precision: int) -> int:
