@@ -37,90 +37,102 @@ struct Lane {
   Front<Real> front;
 };
 
-// Decodes one row of each of N streams. Symbols do not depend on the samples, so the processor
+// Decodes a stretch of a row, from `x` on. Symbols do not depend on the samples, so the processor
 // reconstructs a sample while it is busy with the symbol of the next; what bounds a single stream
 // is the chain of divisions and table look-ups through the range coder.
-template <int N, class Types>
-void decode_row(const OrderedInteger<typename Types::Real>& ordered,
-                const typename Types::Residual& residual, Lane<Types>* const (&lanes)[N],
-                const Neighbourhood<typename Types::Real> (&rows)[N], std::size_t nx) {
+template <class Types>
+struct Stretch {
   using Real = typename Types::Real;
-  std::array<SteadyTable, N> table;
+
+  RangeDecoder stream;
+  SteadyTable table;
+  Neighbourhood<Real> row;
+
+  KEMP_INLINE Stretch(Lane<Types>& lane, const Neighbourhood<Real>& neighbourhood, std::size_t run)
+      : stream(lane.stream), table(lane.model.begin(run)), row(neighbourhood) {
+    stream.promise(run * Types::kItems);
+  }
+
+  KEMP_INLINE void decode(const OrderedInteger<Real>& ordered,
+                          const typename Types::Residual& residual, std::ptrdiff_t x) {
+    Real p = predict(row, x);
+    if (KEMP_UNLIKELY(p != p)) p = predict_nan(row, x);
+    row.here[x] = ordered.inverse(residual.decode(stream, table, ordered.forward(p)));
+  }
+
+  KEMP_INLINE void save(Lane<Types>& lane) {
+    lane.stream = stream;
+    lane.model.end(table);
+    if (stream.exhausted()) throw CodecError(kEndsEarly);
+  }
+};
+
+// Decodes row y of one stream, or of two in turn.
+template <int N, class Types>
+KEMP_INLINE void decode_row_inline(unsigned bits, std::vector<Lane<Types>>& lanes, std::uint32_t y,
+                                   std::size_t nx) {
+  const OrderedInteger<typename Types::Real> ordered(bits);
+  const typename Types::Residual residual(bits);
   for (std::size_t x = 0; x < nx;) {
     std::size_t run = nx - x;
-    for (int n = 0; n < N; ++n) run = std::min(run, lanes[n]->model.steady());
-    for (int n = 0; n < N; ++n) {
-      table[n] = lanes[n]->model.begin(run);
-      lanes[n]->stream.promise(run * Types::kItems);
-    }
+    for (Lane<Types>& lane : lanes) run = std::min(run, lane.model.steady());
+    const auto first = static_cast<std::ptrdiff_t>(x);
+    const auto end = static_cast<std::ptrdiff_t>(x += run);
+    Stretch<Types> a(lanes[0], lanes[0].front.row(y), run);
     if constexpr (N == 1) {
-      RangeDecoder local = lanes[0]->stream;  // a copy whose state can live in registers
-      SteadyTable steady = table[0];
-      const Neighbourhood<Real> row = rows[0];
-      for (const std::size_t end = x + run; x < end; ++x) {
-        const auto i = static_cast<std::ptrdiff_t>(x);
-        Real p = predict(row, i);
-        if (KEMP_UNLIKELY(p != p)) p = predict_nan(row, i);
-        row.here[i] = ordered.inverse(residual.decode(local, steady, ordered.forward(p)));
-      }
-      lanes[0]->stream = local;
-      lanes[0]->model.end(steady);
+      for (std::ptrdiff_t i = first; i < end; ++i) a.decode(ordered, residual, i);
     } else {
-      RangeDecoder local_0 = lanes[0]->stream, local_1 = lanes[1]->stream;
-      for (const std::size_t end = x + run; x < end; ++x) {
-        const auto i = static_cast<std::ptrdiff_t>(x);
-        Real p = predict(rows[0], i);
-        Real q = predict(rows[1], i);
-        if (KEMP_UNLIKELY(p != p)) p = predict_nan(rows[0], i);
-        if (KEMP_UNLIKELY(q != q)) q = predict_nan(rows[1], i);
-        rows[0].here[i] = ordered.inverse(residual.decode(local_0, table[0], ordered.forward(p)));
-        rows[1].here[i] = ordered.inverse(residual.decode(local_1, table[1], ordered.forward(q)));
+      Stretch<Types> b(lanes[1], lanes[1].front.row(y), run);
+      for (std::ptrdiff_t i = first; i < end; ++i) {
+        a.decode(ordered, residual, i);
+        b.decode(ordered, residual, i);
       }
-      lanes[0]->stream = local_0;
-      lanes[1]->stream = local_1;
-      for (int n = 0; n < N; ++n) lanes[n]->model.end(table[n]);
+      b.save(lanes[1]);
     }
-    for (int n = 0; n < N; ++n)
-      if (lanes[n]->stream.exhausted()) throw CodecError(kEndsEarly);
+    a.save(lanes[0]);
   }
 }
 
 template <int N, class Types>
+void decode_row(unsigned bits, std::vector<Lane<Types>>& lanes, std::uint32_t y, std::size_t nx) {
+  decode_row_inline<N, Types>(bits, lanes, y, nx);
+}
+
+template <int N, class Types>
+KEMP_TARGET_AVX2 void decode_row_avx2(unsigned bits, std::vector<Lane<Types>>& lanes,
+                                      std::uint32_t y, std::size_t nx) {
+  decode_row_inline<N, Types>(bits, lanes, y, nx);
+}
+
+template <int N, class Types>
 void decode_samples(const StreamHeader& header, std::uint32_t fields, DecodeJob* jobs) {
-  using Real = typename Types::Real;
   const std::size_t nx = header.extent[0];
-  const OrderedInteger<Real> ordered(header.bits());
   const typename Types::Residual residual(header.bits());
-  std::vector<Lane<Types>> storage;
-  storage.reserve(N);
-  Lane<Types>* lanes[N];
-  for (int n = 0; n < N; ++n) {
-    storage.emplace_back(header, residual.symbols(), jobs[n]);
-    lanes[n] = &storage[n];
-  }
+  const auto decode_one_row = processor().avx2 ? decode_row_avx2<N, Types> : decode_row<N, Types>;
+  std::vector<Lane<Types>> lanes;
+  lanes.reserve(N);  // what a lane's stream points to must not move
+  for (int n = 0; n < N; ++n) lanes.emplace_back(header, residual.symbols(), jobs[n]);
 
   for (std::uint32_t f = 0; f < fields; ++f) {
     for (int n = 0; n < N; ++n) {
-      lanes[n]->front.reset();
-      lanes[n]->model.reset();
-      if (jobs[n].keep_states) jobs[n].fields.push_back(lanes[n]->stream.state());
+      lanes[n].front.reset();
+      lanes[n].model.reset();
+      if (jobs[n].keep_states) jobs[n].fields.push_back(lanes[n].stream.state());
     }
     for (std::uint32_t z = 0; z < header.extent[2]; ++z) {
       for (std::uint32_t y = 0; y < header.extent[1]; ++y) {
-        Neighbourhood<Real> rows[N];
-        for (int n = 0; n < N; ++n) rows[n] = lanes[n]->front.row(y);
-        decode_row<N, Types>(ordered, residual, lanes, rows, nx);
+        decode_one_row(header.bits(), lanes, y, nx);
         for (int n = 0; n < N; ++n)
           if (jobs[n].array.data != nullptr)
-            store_row<typename Types::Shift>(rows[n].here, jobs[n].array.row(y, z, f),
+            store_row<typename Types::Shift>(lanes[n].front.row(y).here, jobs[n].array.row(y, z, f),
                                              jobs[n].array.strides[0], nx);
       }
-      for (int n = 0; n < N; ++n) lanes[n]->front.next_plane();
+      for (Lane<Types>& lane : lanes) lane.front.next_plane();
     }
   }
   for (int n = 0; n < N; ++n) {
-    if (jobs[n].keep_states) jobs[n].fields.push_back(lanes[n]->stream.state());
-    if (jobs[n].exact) lanes[n]->stream.finish();
+    if (jobs[n].keep_states) jobs[n].fields.push_back(lanes[n].stream.state());
+    if (jobs[n].exact) lanes[n].stream.finish();
   }
 }
 

@@ -27,14 +27,15 @@ struct RenewalSchedule {
 // A symbol is counted when the next one is due, since the model is lazy: the symbol that finds an
 // interval used up is coded with the old table and counted after the renewal.
 struct SteadyTable {
-  // 256 numbers of the 2^16, and the symbol that the first of them belongs to.
+  // 64 numbers of the 2^16, and the symbol that the first of them belongs to. Small bins, because
+  // each that holds a second symbol is a branch that cannot be predicted.
   struct Bin {
-    std::uint32_t symbol;
-    std::uint32_t start;
-    std::uint32_t end;
-    std::uint32_t unused;  // a power of two is a shift
+    std::uint16_t symbol;
+    std::uint16_t start;
+    std::uint16_t last;
+    std::uint16_t unused;  // a power of two is a shift
   };
-  static constexpr unsigned kBinShift = 8;
+  static constexpr unsigned kBinShift = 6;
 
   std::uint32_t* frequency;
   const std::uint32_t* cumulative;
@@ -53,7 +54,7 @@ struct SteadyTable {
     const Bin& bin = bins[t >> kBinShift];
     std::uint32_t symbol = bin.symbol;
     std::uint32_t start = bin.start;
-    std::uint32_t end = bin.end;
+    std::uint32_t end = bin.last + 1u;
     while (end <= t) {
       start = end;
       end = cumulative[++symbol + 1];
@@ -133,7 +134,8 @@ class QuasiStaticModel {
       cumulative_[s] = start;
       sum += frequency_[s];
       for (; bin < bins_.size() && bin << SteadyTable::kBinShift < sum; ++bin)
-        bins_[bin] = {s, start, sum, 0};
+        bins_[bin] = {static_cast<std::uint16_t>(s), static_cast<std::uint16_t>(start),
+                      static_cast<std::uint16_t>(sum - 1), 0};
       frequency_[s] = frequency_[s] >> 1 | 1;
       missing -= frequency_[s];
     }
