@@ -1,8 +1,9 @@
 // The codec: streams to and from strided arrays, many at a time where there are many.
 //
 // Read the headers in the order in which a sample meets them: stream_header.hpp, rows.hpp,
-// lorenzo.hpp, residual.hpp, quasi_static_model.hpp, range_coder.hpp. docs/fpzip-format.md describes
-// the bytes. Then encode.cpp, decode.cpp and lanes_kernel.hpp, which decodes many streams in step.
+// lorenzo.hpp, residual.hpp, quasi_static_model.hpp, range_coder.hpp. docs/fpzip-format.md
+// describes the bytes. Then encode.cpp, decode.cpp and lanes_kernel.hpp, which decodes many streams
+// in step.
 #pragma once
 
 #include <array>
@@ -39,11 +40,11 @@ void encode(const StreamHeader& header, Transform transform, EncodeJob* jobs, st
 // Some consecutive fields of a stream.
 struct DecodeJob {
   const std::uint8_t* data = nullptr;
-  std::size_t size = 0;   // where nothing but these fields is in `data`, exactly what they take
-  CoderState start{};     // at the first of the fields; its offset counts from `data`
-  bool exact = true;      // `data` end where the last of the fields ends
+  std::size_t size = 0;  // where nothing but these fields is in `data`, exactly what they take
+  CoderState start{};    // at the first of the fields; its offset counts from `data`
+  bool exact = true;     // `data` end where the last of the fields ends
   bool keep_states = false;
-  MutableArray array{};   // from the first of the fields on; nothing is stored where `data` is null
+  MutableArray array{};  // from the first of the fields on; nothing is stored where `data` is null
   std::vector<CoderState> fields;  // if asked for: the state at each of their starts and
                                    // behind the last
   std::string error;               // empty unless this job's bytes are damaged

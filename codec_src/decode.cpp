@@ -253,8 +253,7 @@ void decode(const StreamHeader& header, std::uint32_t fields, Transform transfor
   }
 #endif
   if (path >= Path::interleaved)
-    for (; count >= 2; count -= 2, jobs += 2)
-      decode_together<2>(header, fields, transform, jobs);
+    for (; count >= 2; count -= 2, jobs += 2) decode_together<2>(header, fields, transform, jobs);
   for (; count >= 1; --count, ++jobs) decode_together<1>(header, fields, transform, jobs);
 }
 

@@ -22,8 +22,7 @@ namespace {
 template <class Real, class Residual>
 KEMP_INLINE void code_residuals(const Neighbourhood<Real>& n, const OrderedInteger<Real>& ordered,
                                 const Residual& residual, std::size_t nx,
-                                Coded* KEMP_RESTRICT coded,
-                                BitsOf<Real>* KEMP_RESTRICT distances) {
+                                Coded* KEMP_RESTRICT coded, BitsOf<Real>* KEMP_RESTRICT distances) {
   const auto count = static_cast<std::ptrdiff_t>(nx);
   BitsOf<Real> nans = 0;
   for (std::ptrdiff_t x = 0; x < count; ++x) {

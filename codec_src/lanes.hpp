@@ -25,7 +25,7 @@ struct LaneJob {
   const std::uint8_t* end;  // of all there are
   std::uint32_t low;
   std::uint32_t range;
-  bool exact;  // the last field ends at `end`
+  bool exact;   // the last field ends at `end`
   bool failed;  // result: these bytes are damaged, and what was stored is of no use
   char* out;    // sample 0 of the first field
   std::ptrdiff_t strides[4];

@@ -55,7 +55,9 @@ struct Avx2 {
     return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(m.v)));
   }
   static KEMP_INLINE M both(M a, M b) { return {_mm256_and_si256(a.v, b.v)}; }
-  static KEMP_INLINE M not_less(I a, I b) { return {_mm256_cmpeq_epi32(_mm256_max_epu32(a, b), a)}; }
+  static KEMP_INLINE M not_less(I a, I b) {
+    return {_mm256_cmpeq_epi32(_mm256_max_epu32(a, b), a)};
+  }
   static KEMP_INLINE M less(I a, I b) { return {not_(not_less(a, b).v)}; }
   static KEMP_INLINE M differ(I a, I b) { return {not_(_mm256_cmpeq_epi32(a, b))}; }
   static KEMP_INLINE I select(M m, I yes, I no) { return _mm256_blendv_epi8(no, yes, m.v); }
@@ -78,9 +80,8 @@ struct Avx2 {
 
   // Leading zeros, in whole bytes, of numbers that are not 0: 8 for each bound that they are below.
   static KEMP_INLINE I settled_bits(I a) {
-    const auto below = [&](std::uint32_t bound) KEMP_LAMBDA_INLINE {
-      return _mm256_cmpeq_epi32(min(a, set(bound)), a);
-    };
+    const auto below = [&](std::uint32_t bound)
+                           KEMP_LAMBDA_INLINE { return _mm256_cmpeq_epi32(min(a, set(bound)), a); };
     const I bytes = add(add(below(0xFFFFFFu), below(0xFFFFu)), below(0xFFu));
     return sll<3>(sub(set(0), bytes));
   }
@@ -119,8 +120,10 @@ struct Avx2 {
     // Reverses each eight bytes: the stream is big-endian.
     const I reverse = _mm256_setr_epi32(0x04050607, 0x00010203, 0x0C0D0E0F, 0x08090A0B, 0x04050607,
                                         0x00010203, 0x0C0D0E0F, 0x08090A0B);
-    const __m256i first = _mm256_i64gather_epi64(static_cast<const long long*>(nullptr), a.of_0_to_3, 1);
-    const __m256i second = _mm256_i64gather_epi64(static_cast<const long long*>(nullptr), a.of_4_to_7, 1);
+    const __m256i first =
+        _mm256_i64gather_epi64(static_cast<const long long*>(nullptr), a.of_0_to_3, 1);
+    const __m256i second =
+        _mm256_i64gather_epi64(static_cast<const long long*>(nullptr), a.of_4_to_7, 1);
     split(_mm256_shuffle_epi8(first, reverse), _mm256_shuffle_epi8(second, reverse), after, next);
   }
 
@@ -142,8 +145,8 @@ struct Avx2 {
   }
 
   static KEMP_INLINE void store_symbols(std::uint8_t* p, I symbols) {
-    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(symbols),
-                                           _mm256_extracti128_si256(symbols, 1));
+    const __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(symbols), _mm256_extracti128_si256(symbols, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
   }
 

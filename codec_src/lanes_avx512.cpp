@@ -150,8 +150,10 @@ struct Avx512 {
       }
     // r[4 j + k] now holds, in each quarter q, samples 4 j to 4 j + 3 of lane 4 q + k.
     for (int k = 0; k < 4; ++k) {
-      const F a = _mm512_shuffle_f32x4(r[k], r[4 + k], 0x88), b = _mm512_shuffle_f32x4(r[k], r[4 + k], 0xDD);
-      const F c = _mm512_shuffle_f32x4(r[8 + k], r[12 + k], 0x88), d = _mm512_shuffle_f32x4(r[8 + k], r[12 + k], 0xDD);
+      const F a = _mm512_shuffle_f32x4(r[k], r[4 + k], 0x88),
+              b = _mm512_shuffle_f32x4(r[k], r[4 + k], 0xDD);
+      const F c = _mm512_shuffle_f32x4(r[8 + k], r[12 + k], 0x88),
+              d = _mm512_shuffle_f32x4(r[8 + k], r[12 + k], 0xDD);
       store_row(rows[k], x, _mm512_shuffle_f32x4(a, c, 0x88));
       store_row(rows[8 + k], x, _mm512_shuffle_f32x4(a, c, 0xDD));
       store_row(rows[4 + k], x, _mm512_shuffle_f32x4(b, d, 0x88));

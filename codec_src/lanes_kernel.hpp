@@ -90,7 +90,8 @@ struct alignas(64) Models {
         increments[lane] = increment[lane] + (i >= interval - postponed[lane] ? 1 : 0);
       count(i, i + 1, increments);
     }
-    for (int lane = 0; lane < L; ++lane) history[lane] = history[interval * L + static_cast<std::uint32_t>(lane)];
+    for (int lane = 0; lane < L; ++lane)
+      history[lane] = history[interval * L + static_cast<std::uint32_t>(lane)];
     uncounted = 1;
     interval = interval * 2 < kLongestInterval ? interval * 2 : kLongestInterval;
     for (int lane = 0; lane < L; ++lane) rebuild(lane);
@@ -165,8 +166,7 @@ struct Group {
     for (std::size_t lane = 0; lane < count; ++lane) {
       const auto* here = reinterpret_cast<const std::uint8_t*>(at[lane]);
       const bool past = input[lane].in_tail && here > input[lane].end;
-      jobs[lane].failed =
-          wrong[lane] != 0 || past || (jobs[lane].exact && here != input[lane].end);
+      jobs[lane].failed = wrong[lane] != 0 || past || (jobs[lane].exact && here != input[lane].end);
     }
   }
 };
@@ -316,7 +316,7 @@ struct Coders {
 
 // The four rows that predictions look at, lane by lane.
 struct Rows {
-  float* here;               // holds the row above to the north until it is written over
+  float* here;  // holds the row above to the north until it is written over
   const float* north;
   const float* above;
 };
@@ -327,7 +327,10 @@ struct Predictor {
   F west, north_west, above_west, above_north_west;
 
   KEMP_INLINE Predictor()
-      : west(V::zero()), north_west(V::zero()), above_west(V::zero()), above_north_west(V::zero()) {}
+      : west(V::zero()),
+        north_west(V::zero()),
+        above_west(V::zero()),
+        above_north_west(V::zero()) {}
 };
 
 // Maps between reals and integers of the same order, as OrderedInteger does.
@@ -373,7 +376,8 @@ KEMP_INLINE typename V::F predict(Predictor<V>& w, const Rows& rows, std::size_t
   p = V::minus(p, w.north_west);
   p = V::plus(p, w.above_north_west);
   if (KEMP_UNLIKELY(V::any_nan(p))) {
-    F terms[7] = {w.west, above_north, north, w.above_west, above, w.north_west, w.above_north_west};
+    F terms[7] = {w.west,       above_north,       north, w.above_west, above,
+                  w.north_west, w.above_north_west};
     p = settle<V>(p, terms);
   }
   w.north_west = north;
@@ -491,7 +495,8 @@ void store_rows(const Group<V>& g, const float* samples, const LanesShape& shape
     for (std::size_t i = x; i < nx; ++i) {
       float sample = samples[i * L + lane];
       if (shape.plus_two) sample -= shift;
-      __builtin_memcpy(rows[lane] + static_cast<std::ptrdiff_t>(i) * stride, &sample, sizeof sample);
+      __builtin_memcpy(rows[lane] + static_cast<std::ptrdiff_t>(i) * stride, &sample,
+                       sizeof sample);
     }
   }
 }

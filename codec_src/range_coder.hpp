@@ -27,7 +27,8 @@ constexpr char kDamaged[] = "the stream is damaged";
 constexpr char kEndsEarly[] = "the stream ends too early: it is truncated or damaged";
 inline std::string ends_late(std::size_t bytes) {
   return "the stream ends " + std::to_string(bytes) +
-         " bytes before its data do: it is damaged, or has a damaged section table or trailing bytes";
+         " bytes before its data do: it is damaged, or has a damaged section table or trailing "
+         "bytes";
 }
 
 // The state of a coder between two items: all that a decoder needs to start there.
@@ -39,8 +40,7 @@ struct CoderState {
   // Every state that a coder comes to is an interval of at least 2^16 that lies within [0, 2^32].
   // All that keeps divisors from being 0 follows from this, so a state from outside is asked.
   bool possible() const {
-    return range >= std::uint32_t{1} << 16 &&
-           std::uint64_t{low} + range <= std::uint64_t{1} << 32;
+    return range >= std::uint32_t{1} << 16 && std::uint64_t{low} + range <= std::uint64_t{1} << 32;
   }
 };
 

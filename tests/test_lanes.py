@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from reference import plain
 
 from napari_kemp.codec import _core, fpzip, kempressed
 from napari_kemp.errors import CodecError
-from tests.reference import plain
 
 needs_compiler = pytest.mark.skipif(plain.library() is None, reason="there is no C++ compiler")
 

@@ -81,8 +81,11 @@ class Stream:
         header, start = read_header(body)
         if table is not None:
             states = [(e.offset, e.low, e.range) for e in table.entries]
-            if len(states) != header.shape[3] or (states and states[0] != start):
+            fields = 0 if 0 in header.shape else header.shape[3]
+            if len(states) != fields or (states and states[0] != start):
                 raise CodecError("damaged section table or trailing bytes")
+            if not states:  # nothing to seek
+                table = None
         return cls(body, header, start, table)
 
 
@@ -131,6 +134,15 @@ def as_samples(array: ArrayLike, allowed: tuple[np.dtype[Any], ...] = FLOATS) ->
     if not 1 <= samples.ndim <= 4:
         raise CodecError(f"an array must have one to four axes, not {samples.ndim}")
     return samples[(...,) + (np.newaxis,) * (4 - samples.ndim)]
+
+
+def in_stream_order(chunk: NDArray[Any]) -> NDArray[Any]:
+    """View a chunk of any number of axes as (x, y, z, c), x being fastest in memory."""
+    if not chunk.flags.f_contiguous or chunk.flags.c_contiguous:
+        chunk = np.ascontiguousarray(chunk).T
+    if any(n != 1 for n in chunk.shape[4:]):
+        raise CodecError(f"a chunk of {chunk.shape[::-1]} has more than four axes, not of length 1")
+    return chunk.reshape(chunk.shape[:4], order="F")
 
 
 def allocate(
@@ -199,7 +211,7 @@ def whole_jobs(stream: Stream, out: NDArray[Any], keep_states: bool = False) -> 
 
 
 def section_jobs(stream: Stream, fields: range, out: NDArray[Any]) -> list[Job]:
-    """Write down the decode of some fields of a stream that has a table, one index of `out` each."""
+    """Write down the decode of some fields of a stream with a table, one index of `out` each."""
     assert stream.table is not None
     return [
         section_job(stream.table.cut(f, stream.body), out[..., i : i + 1], stream.header.precision)

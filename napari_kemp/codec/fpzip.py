@@ -52,9 +52,9 @@ def encode(array: ArrayLike, precision: int = 0, *, seekable: bool = False) -> b
     Returns
     -------
     bytes
-        Without a table, the bytes that PyPI ``fpzip.compress(array, precision, order="F")`` gives. Where an array
-        holds NaNs with several payloads the reference depends on its compiler; here the stream is
-        the same on every platform.
+        Without a table, the bytes that PyPI ``fpzip.compress(array, precision, order="F")`` gives.
+        Where an array holds NaNs with several payloads the reference depends on its compiler; here
+        the stream is the same on every platform.
 
     Raises
     ------
@@ -99,9 +99,7 @@ def decode(
     """
     stream = _streams.Stream.open(data)
     wanted = _streams.fields_of(stream.header, fields)
-    target = _streams.allocate(
-        (*stream.header.shape[:3], len(wanted)), stream.header.dtype, out
-    )
+    target = _streams.allocate((*stream.header.shape[:3], len(wanted)), stream.header.dtype, out)
     _streams.decode_stream(stream, wanted, target, False, starts)
     return target
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from napari_kemp.codec import _core
@@ -119,7 +120,7 @@ class SectionTable:
             Entry(*_ENTRY.unpack_from(view, start + _ENTRY.size * i)) for i in range(fields)
         )
         offsets = [entry.offset for entry in entries] + [length - _LOOK_AHEAD]
-        if offsets[0] < 0 or any(b < a for a, b in zip(offsets, offsets[1:], strict=False)):
+        if offsets[0] < 0 or any(b < a for a, b in pairwise(offsets)):
             raise CodecError(_DAMAGED)
         return cls(length, entries)
 

@@ -153,25 +153,30 @@ void code_samples(Coder& coder, Real* samples, unsigned precision, const u32 (&n
             return samples[((std::size_t{z} - k) * n[1] + y - j) * n[0] + x - i];
           };
           Real p = f(1, 0, 0);
-          const Real terms[] = {-f(0, 1, 1), f(0, 1, 0), -f(1, 0, 1), f(0, 0, 1), -f(1, 1, 0), f(1, 1, 1)};
-          const Real plain[] = {f(0, 1, 1), f(0, 1, 0), f(1, 0, 1), f(0, 0, 1), f(1, 1, 0), f(1, 1, 1)};
+          const Real terms[] = {-f(0, 1, 1), f(0, 1, 0),  -f(1, 0, 1),
+                                f(0, 0, 1),  -f(1, 1, 0), f(1, 1, 1)};
+          const Real plain[] = {f(0, 1, 1), f(0, 1, 0), f(1, 0, 1),
+                                f(0, 0, 1), f(1, 1, 0), f(1, 1, 1)};
           for (int i = 0; i < 6; ++i) p = settle<Real, Bits>(p, plain[i], p + terms[i]);
           Real& sample = samples[(std::size_t{z} * n[1] + y) * n[0] + x];
           const Bits q = forward(p);
           Bits r = coder.in ? 0 : forward(sample);
           if (!wide) {
-            r = static_cast<Bits>(q + model.symbol(coder, static_cast<unsigned>(centre + r - q)) - centre);
+            r = static_cast<Bits>(q + model.symbol(coder, static_cast<unsigned>(centre + r - q)) -
+                                  centre);
           } else {
             Bits d = r > q ? r - q : q - r;
             unsigned k = 0;
             while (k + 1 < width && d >> (k + 1)) ++k;
-            const unsigned s =
-                model.symbol(coder, r == q ? centre : r > q ? centre + 1 + k : centre - 1 - k);
+            const unsigned s = model.symbol(coder, r == q  ? centre
+                                                   : r > q ? centre + 1 + k
+                                                           : centre - 1 - k);
             d = 0;
             if (s != centre) {
               k = s > centre ? s - centre - 1 : centre - 1 - s;
               const Bits actual = r > q ? r - q : q - r;
-              d = (Bits{1} << k) | static_cast<Bits>(coder.number(actual & ((Bits{1} << k) - 1), k));
+              d = (Bits{1} << k) |
+                  static_cast<Bits>(coder.number(actual & ((Bits{1} << k) - 1), k));
             }
             r = s > centre ? q + d : q - d;
           }
