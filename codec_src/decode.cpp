@@ -25,11 +25,11 @@ template <class Types>
 struct Lane {
   using Real = typename Types::Real;
 
-  Lane(const StreamHeader& header, unsigned symbols, const DecodeJob& job)
+  Lane(const StreamHeader& header, unsigned symbols, const DecodeJob& job, std::size_t number)
       : bytes(job.data, job.size),
         stream(bytes, job.start),
         model(symbols, QuasiStaticModel::Use::decode),
-        front(header.extent[0], header.extent[1]) {}
+        front(header.extent[0], header.extent[1], number) {}
 
   IncomingBytes bytes;
   RangeDecoder stream;
@@ -111,7 +111,7 @@ void decode_samples(const StreamHeader& header, std::uint32_t fields, DecodeJob*
   const auto decode_one_row = processor().avx2 ? decode_row_avx2<N, Types> : decode_row<N, Types>;
   std::vector<Lane<Types>> lanes;
   lanes.reserve(N);  // what a lane's stream points to must not move
-  for (int n = 0; n < N; ++n) lanes.emplace_back(header, residual.symbols(), jobs[n]);
+  for (std::size_t n = 0; n < N; ++n) lanes.emplace_back(header, residual.symbols(), jobs[n], n);
 
   for (std::uint32_t f = 0; f < fields; ++f) {
     for (int n = 0; n < N; ++n) {

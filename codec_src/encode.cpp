@@ -60,10 +60,10 @@ template <class Types>
 struct Lane {
   using Real = typename Types::Real;
 
-  Lane(const StreamHeader& header, unsigned symbols, ByteBuffer& out)
+  Lane(const StreamHeader& header, unsigned symbols, ByteBuffer& out, std::size_t number)
       : stream(out),
         model(symbols, QuasiStaticModel::Use::encode),
-        front(header.extent[0], header.extent[1]),
+        front(header.extent[0], header.extent[1], number),
         coded(header.extent[0]),
         distances(header.extent[0]) {}
 
@@ -202,7 +202,7 @@ void encode_together(const StreamHeader& header, Transform transform, EncodeJob*
     for (std::size_t n = 0; n < count; ++n) {
       // Most streams are shorter than their samples; memory that is not used is never touched.
       jobs[n].out.reserve(header.samples() * sizeof(typename Types::Real));
-      lanes.emplace_back(header, residual.symbols(), jobs[n].out);
+      lanes.emplace_back(header, residual.symbols(), jobs[n].out, n);
       header.write(lanes[n].stream);
     }
     encode_samples(header, jobs, lanes);

@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::uint32_t kMostSymbols = 65;     // 2 * 32 + 1
 constexpr std::uint32_t kSymbolStride = 72;    // in a lane's tables
-constexpr std::uint32_t kBinStride = 256 + 4;  // gathers read four bytes
+constexpr std::uint32_t kBinStride = 256 + 8;  // filled eight at a time
 constexpr std::uint32_t kLongestInterval = 1024;
 constexpr std::uint32_t kStretch = 256;               // samples between looks at the input's ends
 constexpr std::size_t kRoom = kStretch * 3 * 5 + 16;  // bytes that those may take, and a gather
@@ -46,7 +46,11 @@ struct alignas(64) Models {
     for (std::uint32_t s = 0; s < symbols; ++s) {
       sum += f[s];
       last[s] = static_cast<std::uint16_t>(sum - 1);
-      for (; b << 8 < sum; ++b) bin[b] = static_cast<std::uint8_t>(s);
+      // What is written too far is written over by the next symbol, or behind the last bin.
+      const std::uint64_t eight = s * 0x0101010101010101u;
+      const std::uint32_t end = (sum + 255) >> 8;
+      for (; b < end; b += 8) __builtin_memcpy(bin + b, &eight, sizeof eight);
+      b = end;
       f[s] = f[s] >> 1 | 1;
       missing -= f[s];
     }
@@ -171,6 +175,50 @@ struct Group {
   }
 };
 
+// A search for symbols, half done. It is handed over by itself, since coders that had an address
+// could not live in registers.
+template <class V>
+struct Search {
+  typename V::I unit, ahead, ahead_then, range_then, passed, symbol, wrong;
+};
+
+// Searches on in some lanes, one by one.
+template <class V>
+KEMP_NOINLINE void search_slowly(const Models<V::kLanes>& models, unsigned lanes,
+                                 Search<V>& search) {
+  constexpr int L = V::kLanes;
+  alignas(64) std::uint32_t units[L], aheads[L], thens[L], ranges[L], passes[L], symbols[L],
+      wrongs[L];
+  V::store(units, search.unit);
+  V::store(aheads, search.ahead);
+  V::store(thens, search.ahead_then);
+  V::store(ranges, search.range_then);
+  V::store(passes, search.passed);
+  V::store(symbols, search.symbol);
+  V::store(wrongs, search.wrong);
+  for (std::uint32_t lane = 0; lane < L; ++lane) {
+    if ((lanes >> lane & 1) == 0) continue;
+    const std::uint16_t* const last = models.lasts + lane * kSymbolStride + 1;
+    std::uint32_t t = aheads[lane] / units[lane];
+    if (t > 0xFFFF) {
+      wrongs[lane] = 1;
+      t = 0xFFFF;
+    }
+    std::uint32_t s = models.bins[lane * kBinStride + (t >> 8)];
+    while (last[s] < t) ++s;
+    const std::uint32_t start = s == 0 ? 0 : last[s - 1] + 1u;
+    symbols[lane] = s;
+    passes[lane] = units[lane] * start;
+    thens[lane] = aheads[lane] - passes[lane];
+    ranges[lane] = units[lane] * (last[s] + 1u - start);
+  }
+  search.symbol = V::load(symbols);
+  search.passed = V::load(passes);
+  search.ahead_then = V::load(thens);
+  search.range_then = V::load(ranges);
+  search.wrong = V::load(wrongs);
+}
+
 // The state of a group's coders, in registers. `ahead` is the code word less `low`.
 template <class V>
 struct Coders {
@@ -244,7 +292,7 @@ struct Coders {
     const M above_1 = V::less(last_1, t), above_2 = V::less(last_2, t);
     const I before = V::select(above_2, last_2, V::select(above_1, last_1, last_0));
     const I last = V::select(above_2, last_3, V::select(above_1, last_2, last_1));
-    I symbol = V::increment(above_2, V::increment(above_1, first));
+    const I symbol = V::increment(above_2, V::increment(above_1, first));
     const I start = V::low_half(V::add(before, V::set(1)));
     const I passed = V::mul(unit, start);
     const I ahead_then = V::sub(ahead, passed);
@@ -253,50 +301,18 @@ struct Coders {
     // start of an interval, or the stream is damaged.
     const M lost = V::not_less(ahead_then, range_then);
     if (KEMP_UNLIKELY(V::any(lost))) {
-      search_slowly(models, lost, unit, ahead_then, range_then, passed, symbol);
-    } else {
-      low = V::add(low, passed);
-      ahead = ahead_then;
-      range = range_then;
+      Search<V> search{unit, ahead, ahead_then, range_then, passed, symbol, wrong};
+      search_slowly<V>(models, V::bits(lost), search);
+      low = V::add(low, search.passed);
+      ahead = search.ahead_then;
+      range = search.range_then;
+      wrong = search.wrong;
+      return search.symbol;
     }
+    low = V::add(low, passed);
+    ahead = ahead_then;
+    range = range_then;
     return symbol;
-  }
-
-  KEMP_NOINLINE void search_slowly(const Models<V::kLanes>& models, M lost, I unit, I ahead_then,
-                                   I range_then, I passed, I& symbol) {
-    constexpr int L = V::kLanes;
-    alignas(64) std::uint32_t units[L], aheads[L], thens[L], ranges[L], passes[L], symbols[L],
-        wrongs[L];
-    V::store(units, unit);
-    V::store(aheads, ahead);
-    V::store(thens, ahead_then);
-    V::store(ranges, range_then);
-    V::store(passes, passed);
-    V::store(symbols, symbol);
-    V::store(wrongs, wrong);
-    const unsigned lanes = V::bits(lost);
-    for (int lane = 0; lane < L; ++lane) {
-      if ((lanes >> lane & 1) == 0) continue;
-      const std::uint16_t* const last =
-          models.lasts + static_cast<std::uint32_t>(lane) * kSymbolStride + 1;
-      std::uint32_t t = aheads[lane] / units[lane];
-      if (t > 0xFFFF) {
-        wrongs[lane] = 1;
-        t = 0xFFFF;
-      }
-      std::uint32_t s = models.bins[static_cast<std::uint32_t>(lane) * kBinStride + (t >> 8)];
-      while (last[s] < t) ++s;
-      const std::uint32_t start = s == 0 ? 0 : last[s - 1] + 1u;
-      symbols[lane] = s;
-      passes[lane] = units[lane] * start;
-      thens[lane] = aheads[lane] - passes[lane];
-      ranges[lane] = units[lane] * (last[s] + 1u - start);
-    }
-    symbol = V::load(symbols);
-    low = V::add(low, V::load(passes));
-    ahead = V::load(thens);
-    range = V::load(ranges);
-    wrong = V::load(wrongs);
   }
 
   // A number of `bits` <= 16 bits for each lane; 0 bits where a lane has none to read.
@@ -501,11 +517,19 @@ void store_rows(const Group<V>& g, const float* samples, const LanesShape& shape
   }
 }
 
+constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Of a row of all lanes, and a cache line more: rows of a round number of samples would otherwise
+// begin at the same place of a page, and compete for the same lines of the cache.
+template <class V>
+std::size_t row_bytes(const LanesShape& shape) {
+  return aligned(std::size_t{shape.extent[0]} * V::kLanes * sizeof(float)) + 64;
+}
+
 template <class V, int G>
 void decode_groups(const LanesShape& shape, Group<V>* const (&groups)[G], const float* zeros) {
-  constexpr std::size_t L = V::kLanes;
   const std::size_t nx = shape.extent[0];
-  const std::size_t row = nx * L;
+  const std::size_t row = row_bytes<V>(shape) / sizeof(float);
   const std::size_t slots = std::size_t{shape.extent[1]} + 1;
   for (std::uint32_t field = 0; field < shape.fields; ++field) {
     for (Group<V>* g : groups) g->models.reset(2 * shape.bits + 1);
@@ -537,13 +561,6 @@ void decode_groups(const LanesShape& shape, Group<V>* const (&groups)[G], const 
       }
     }
   }
-}
-
-constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-template <class V>
-std::size_t row_bytes(const LanesShape& shape) {
-  return aligned(std::size_t{shape.extent[0]} * V::kLanes * sizeof(float));
 }
 
 template <class V>

@@ -60,8 +60,14 @@ Real predict_nan(const Neighbourhood<Real>& n, std::ptrdiff_t x) {
 template <class Real>
 class Front {
  public:
-  Front(std::size_t nx, std::size_t ny)
-      : row_(nx + 1), plane_(row_ * (ny + 1)), samples_(2 * plane_) {}
+  // Fronts that are used in turn are given numbers. Large blocks of memory begin at the same place
+  // of a page; were fronts to do so too, the processor, which compares addresses within a page
+  // only, would take the loads from one to wait for the stores to the other.
+  Front(std::size_t nx, std::size_t ny, std::size_t number)
+      : row_(nx + 1),
+        plane_(row_ * (ny + 1)),
+        samples_(2 * plane_ + number * kSkew),
+        start_(number * kSkew) {}
 
   // A field starts with nothing but zeros behind it.
   void reset() { std::fill(samples_.begin(), samples_.end(), Real{0}); }
@@ -69,15 +75,18 @@ class Front {
   void next_plane() { current_ ^= 1; }
 
   Neighbourhood<Real> row(std::size_t y) {
-    Real* here = samples_.data() + current_ * plane_ + (y + 1) * row_ + 1;
-    const Real* above = samples_.data() + (current_ ^ 1) * plane_ + (y + 1) * row_ + 1;
+    Real* here = samples_.data() + start_ + current_ * plane_ + (y + 1) * row_ + 1;
+    const Real* above = samples_.data() + start_ + (current_ ^ 1) * plane_ + (y + 1) * row_ + 1;
     return {here, here - row_, above, above - row_};
   }
 
  private:
+  static constexpr std::size_t kSkew = 1552 / sizeof(Real);  // about three eighths of a page
+
   std::size_t row_;
   std::size_t plane_;
   std::vector<Real> samples_;
+  std::size_t start_;
   std::size_t current_ = 0;
 };
 
