@@ -1,6 +1,6 @@
 """Measure the codec beside PyPI ``fpzip``, the library that CloudVolume calls, in one run.
 
-    python benchmarks/codec.py [--data VOLUME] [--repeats N] [--quick] [--out FOLDER]
+    python benchmarks/codec.py [--data AFFINITIES] [--repeats N] [--quick] [--out FOLDER]
 
 What is compared runs in turn, so that a machine that is busy for a while is as busy for both; each
 figure is a median, and each ratio the median of the ratios within one round. The peer is given the
@@ -43,7 +43,9 @@ def synthetic(shape_xyzc: tuple[int, int, int, int]) -> Array:
 
 
 def measured(path: Path) -> Array:
-    """Read a precomputed volume, whole, as (x, y, z, c)."""
+    """Read a precomputed volume, or an array (x, y, z, c) in a .npy file."""
+    if path.suffix == ".npy":
+        return np.asfortranarray(np.load(path), dtype=np.float32)
     from napari_kemp import open_volume
 
     return np.asfortranarray(np.asarray(open_volume(path).scales[0].array).T)
@@ -272,7 +274,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="a precomputed affinity volume to measure on too")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="affinities to measure on too: a precomputed volume, or x, y, z, c in a .npy",
+    )
     parser.add_argument("--repeats", type=int, default=7, help="rounds for each figure")
     parser.add_argument("--quick", action="store_true", help="one shape only, three rounds")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder for results")
@@ -280,7 +286,7 @@ def main() -> None:
     repeats = 3 if options.quick else options.repeats
     bench = Bench(repeats)
     if options.data is not None:
-        bench_volume(bench, options.data.resolve().name, measured(options.data), options.quick)
+        bench_volume(bench, options.data.resolve().stem, measured(options.data), options.quick)
     bench_volume(bench, "synthetic", synthetic((256, 256, 64, 3)), options.quick)
     result = {
         "processor": processor_name(),

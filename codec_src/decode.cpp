@@ -183,6 +183,7 @@ StreamStart read_header(const std::uint8_t* data, std::size_t size) {
   return {header, stream.state()};
 }
 
+#if KEMP_X86
 namespace {
 
 // Decodes by vectors what can be: float32 with residuals of a symbol and verbatim bits.
@@ -221,6 +222,7 @@ void decode_in_lanes(const LanesKernel& kernel, const StreamHeader& header, std:
 }
 
 }  // namespace
+#endif
 
 float settled_prediction(const float (&terms)[7]) {
   const float above_north[] = {terms[6], terms[1]}, north[] = {terms[5], terms[2]};

@@ -2,7 +2,8 @@
 //
 // The kernels are compiled for processors that the rest of the core may not assume. So that no
 // inline function compiled there can replace one that runs everywhere, they share nothing with the
-// rest but the plain structs here: no class, no template, nothing of the standard library.
+// rest but the plain structs here: no class, no template, and of the standard library only what is
+// compiled elsewhere, memcpy and memset.
 #pragma once
 
 #include <cstddef>

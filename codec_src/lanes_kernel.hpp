@@ -14,12 +14,14 @@
 // * Bytes cannot be trusted, but indices can: they come from clamped quotients and from symbols
 //   that exist. Errors are collected on the way and only looked at between rows.
 
+#include <cstring>
+
 namespace kemp {
 namespace {
 
 constexpr std::uint32_t kMostSymbols = 65;     // 2 * 32 + 1
 constexpr std::uint32_t kSymbolStride = 72;    // in a lane's tables
-constexpr std::uint32_t kBinStride = 256 + 8;  // filled eight at a time
+constexpr std::uint32_t kBinStride = 512 + 8;  // filled eight at a time
 constexpr std::uint32_t kLongestInterval = 1024;
 constexpr std::uint32_t kStretch = 256;               // samples between looks at the input's ends
 constexpr std::size_t kRoom = kStretch * 3 * 5 + 16;  // bytes that those may take, and a gather
@@ -48,8 +50,8 @@ struct alignas(64) Models {
       last[s] = static_cast<std::uint16_t>(sum - 1);
       // What is written too far is written over by the next symbol, or behind the last bin.
       const std::uint64_t eight = s * 0x0101010101010101u;
-      const std::uint32_t end = (sum + 255) >> 8;
-      for (; b < end; b += 8) __builtin_memcpy(bin + b, &eight, sizeof eight);
+      const std::uint32_t end = (sum + 127) >> 7;
+      for (; b < end; b += 8) std::memcpy(bin + b, &eight, sizeof eight);
       b = end;
       f[s] = f[s] >> 1 | 1;
       missing -= f[s];
@@ -155,8 +157,8 @@ struct Group {
     }
     const auto rest = static_cast<std::size_t>(in.end - here);
     if (rest >= kRoom) return;
-    __builtin_memcpy(in.tail, here, rest);
-    __builtin_memset(in.tail + rest, 0, sizeof in.tail - rest);
+    std::memcpy(in.tail, here, rest);
+    std::memset(in.tail + rest, 0, sizeof in.tail - rest);
     in.end = in.tail + rest;
     in.in_tail = true;
     at[lane] = reinterpret_cast<std::uint64_t>(in.tail);
@@ -204,7 +206,7 @@ KEMP_NOINLINE void search_slowly(const Models<V::kLanes>& models, unsigned lanes
       wrongs[lane] = 1;
       t = 0xFFFF;
     }
-    std::uint32_t s = models.bins[lane * kBinStride + (t >> 8)];
+    std::uint32_t s = models.bins[lane * kBinStride + (t >> 7)];
     while (last[s] < t) ++s;
     const std::uint32_t start = s == 0 ? 0 : last[s - 1] + 1u;
     symbols[lane] = s;
@@ -284,7 +286,7 @@ struct Coders {
   KEMP_INLINE I decode_symbol(Models<V::kLanes>& models) {
     const I unit = V::template srl<16>(range);
     const I t = V::min(V::divide_down(ahead, unit), V::set(0xFFFF));
-    const I first = V::gather_bin(models.bins, V::template srl<8>(t));
+    const I first = V::gather_bin(models.bins, V::template srl<7>(t));
     I lasts_01, lasts_23;  // of the symbol before, of this and of two more
     V::gather_lasts(models.lasts, first, lasts_01, lasts_23);
     const I last_0 = V::low_half(lasts_01), last_1 = V::template srl<16>(lasts_01);
@@ -511,8 +513,7 @@ void store_rows(const Group<V>& g, const float* samples, const LanesShape& shape
     for (std::size_t i = x; i < nx; ++i) {
       float sample = samples[i * L + lane];
       if (shape.plus_two) sample -= shift;
-      __builtin_memcpy(rows[lane] + static_cast<std::ptrdiff_t>(i) * stride, &sample,
-                       sizeof sample);
+      std::memcpy(rows[lane] + static_cast<std::ptrdiff_t>(i) * stride, &sample, sizeof sample);
     }
   }
 }
@@ -542,7 +543,7 @@ void decode_groups(const LanesShape& shape, Group<V>* const (&groups)[G], const 
         for (int n = 0; n < G; ++n) {
           float* const front = groups[n]->front;
           rows[n].here = front + slot * row;
-          if (z == 0 || y == 0) __builtin_memset(rows[n].here, 0, row * sizeof(float));
+          if (z == 0 || y == 0) std::memset(rows[n].here, 0, row * sizeof(float));
           rows[n].north = y == 0 ? zeros : front + (slot == 0 ? slots - 1 : slot - 1) * row;
           rows[n].above = z == 0 ? zeros : front + (slot + 1 == slots ? 0 : slot + 1) * row;
         }
@@ -580,7 +581,7 @@ void decode_lanes(const LanesShape& shape, LaneJob* jobs, std::size_t count, voi
     return lent;
   };
   auto* const zeros = reinterpret_cast<float*>(lend(row_bytes<V>(shape)));
-  __builtin_memset(zeros, 0, row_bytes<V>(shape));
+  std::memset(zeros, 0, row_bytes<V>(shape));
   const auto start = [&](std::size_t first) {
     auto* const g = reinterpret_cast<Group<V>*>(lend(sizeof(Group<V>)));
     const std::size_t front = row_bytes<V>(shape) * (std::size_t{shape.extent[1]} + 1);
