@@ -211,10 +211,11 @@ void decode_in_lanes(const LanesKernel& kernel, const StreamHeader& header, std:
     std::copy(job.array.strides.begin(), job.array.strides.end(), lane.strides);
   }
   constexpr std::size_t kAlignment = 64;
-  std::vector<char> memory(kernel.workspace(shape, count) + kAlignment);
-  void* start = memory.data();
-  std::size_t space = memory.size();
-  std::align(kAlignment, memory.size() - kAlignment, start, space);
+  // Not a vector, which would write zeros over megabytes that the kernel fills anyway.
+  std::size_t space = kernel.workspace(shape, count) + kAlignment;
+  const std::unique_ptr<char[]> memory(new char[space]);
+  void* start = memory.get();
+  std::align(kAlignment, space - kAlignment, start, space);
   kernel.decode(shape, lanes.data(), count, start);
   // A lane only knows that something is wrong; alone, the stream tells what.
   for (std::size_t n = 0; n < count; ++n)

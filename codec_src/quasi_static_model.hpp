@@ -2,7 +2,7 @@
 // rebuilt rarely, first every few symbols, in the long run every 1024, and is static in between.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -117,6 +117,7 @@ class QuasiStaticModel {
 
  private:
   static constexpr std::uint32_t kTotal = 1u << kFrequencyBits;
+  static constexpr std::uint32_t kBinMask = (1u << SteadyTable::kBinShift) - 1;
 
   void renew() {
     if (postponed_ > 0) {
@@ -133,7 +134,9 @@ class QuasiStaticModel {
       const std::uint32_t start = sum;
       cumulative_[s] = start;
       sum += frequency_[s];
-      for (; bin < bins_.size() && bin << SteadyTable::kBinShift < sum; ++bin)
+      const std::size_t end_bin =
+          std::min<std::size_t>(bins_.size(), (sum + kBinMask) >> SteadyTable::kBinShift);
+      for (; bin < end_bin; ++bin)
         bins_[bin] = {static_cast<std::uint16_t>(s), static_cast<std::uint16_t>(start),
                       static_cast<std::uint16_t>(sum - 1), 0};
       frequency_[s] = frequency_[s] >> 1 | 1;

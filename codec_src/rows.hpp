@@ -72,10 +72,14 @@ KEMP_INLINE void load_row(const char* row, std::ptrdiff_t stride, Real* samples,
 
 template <class Shift, class Real>
 KEMP_INLINE void store_row(const Real* samples, char* row, std::ptrdiff_t stride, std::size_t nx) {
-  for (std::size_t x = 0; x < nx; ++x, row += stride) {
+  const auto store = [&](std::size_t x, std::ptrdiff_t step) {
     const Real a = Shift::from_stream(samples[x]);
-    std::memcpy(row, &a, sizeof a);
-  }
+    std::memcpy(row + static_cast<std::ptrdiff_t>(x) * step, &a, sizeof a);
+  };
+  if (stride == sizeof(Real))  // a constant, which lets the compiler use vectors
+    for (std::size_t x = 0; x < nx; ++x) store(x, sizeof(Real));
+  else
+    for (std::size_t x = 0; x < nx; ++x) store(x, stride);
 }
 
 }  // namespace kemp
