@@ -15,7 +15,7 @@ Processor ask() {
   // The system must save the wide registers too: XCR0 says so, where OSXSAVE lets it be read.
   const unsigned long long saved = bit(leaf1[2], 27) ? _xgetbv(0) : 0;
   p.avx2 = (saved & 0x06) == 0x06 && bit(leaf7[1], 5) && bit(leaf7[1], 3) && bit(leaf7[1], 8) &&
-           bit(leaf1[2], 12) && bit(extended[2], 5);
+           bit(extended[2], 5);
   p.avx512 = p.avx2 && (saved & 0xE6) == 0xE6 && bit(leaf7[1], 16) && bit(leaf7[1], 17) &&
              bit(leaf7[1], 28) && bit(leaf7[1], 30) && bit(leaf7[1], 31) && bit(leaf7[2], 6);
   return p;
@@ -25,7 +25,7 @@ Processor ask() {
   Processor p;
   p.sse42 = __builtin_cpu_supports("sse4.2");
   p.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
+           __builtin_cpu_supports("bmi2");
   p.avx512 = p.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi2");

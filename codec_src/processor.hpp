@@ -36,7 +36,7 @@ namespace kemp {
 
 struct Processor {
   bool sse42 = false;
-  bool avx2 = false;    // with BMI1, BMI2, LZCNT and FMA, as in every processor that has it
+  bool avx2 = false;    // with BMI1, BMI2 and LZCNT, which come with it everywhere
   bool avx512 = false;  // F, BW, CD, DQ, VL and VBMI2
 };
 
