@@ -50,7 +50,7 @@ def samples(kind: str, shape: tuple[int, ...], dtype: Any, seed: int) -> NDArray
     if kind == "steps":
         return rng.integers(0, 3, shape).astype(dtype)
     if kind == "huge":
-        return rng.normal(0, 1, shape).astype(dtype) * dtype(np.finfo(dtype).max / 4)
+        return rng.uniform(-1, 1, shape).astype(dtype) * np.finfo(dtype).max
     values = affinities(shape, seed).astype(dtype)
     if kind == "nans":
         payloads = rng.integers(1, 1 << 22, shape, unsigned) | unsigned(
