@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <vector>
+#include <cstdlib>
+#include <memory>
 
+#include "errors.hpp"
 #include "residual.hpp"
 
 namespace kemp {
@@ -66,28 +68,41 @@ class Front {
   Front(std::size_t nx, std::size_t ny, std::size_t number)
       : row_(nx + 1),
         plane_(row_ * (ny + 1)),
-        samples_(2 * plane_ + number * kSkew),
-        start_(number * kSkew) {}
+        size_(2 * plane_ + number * kSkew),
+        start_(number * kSkew),
+        // Not a vector, which would touch every page before a damaged stream shows itself.
+        samples_(static_cast<Real*>(std::calloc(size_, sizeof(Real)))) {
+    if (!samples_) throw CodecError("there is no memory for the extents in the header");
+  }
 
   // A field starts with nothing but zeros behind it.
-  void reset() { std::fill(samples_.begin(), samples_.end(), Real{0}); }
+  void reset() {
+    if (used_) std::fill_n(samples_.get(), size_, Real{0});
+    used_ = true;
+  }
 
   void next_plane() { current_ ^= 1; }
 
   Neighbourhood<Real> row(std::size_t y) {
-    Real* here = samples_.data() + start_ + current_ * plane_ + (y + 1) * row_ + 1;
-    const Real* above = samples_.data() + start_ + (current_ ^ 1) * plane_ + (y + 1) * row_ + 1;
+    Real* here = samples_.get() + start_ + current_ * plane_ + (y + 1) * row_ + 1;
+    const Real* above = samples_.get() + start_ + (current_ ^ 1) * plane_ + (y + 1) * row_ + 1;
     return {here, here - row_, above, above - row_};
   }
 
  private:
+  struct Free {
+    void operator()(Real* p) const { std::free(p); }
+  };
+
   static constexpr std::size_t kSkew = 1552 / sizeof(Real);  // about three eighths of a page
 
   std::size_t row_;
   std::size_t plane_;
-  std::vector<Real> samples_;
+  std::size_t size_;
   std::size_t start_;
+  std::unique_ptr<Real[], Free> samples_;
   std::size_t current_ = 0;
+  bool used_ = false;
 };
 
 }  // namespace kemp

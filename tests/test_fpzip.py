@@ -1,5 +1,6 @@
 """fpzip streams against the reference: equal bytes out, equal arrays back, damage is an error."""
 
+import resource
 import shutil
 import subprocess
 
@@ -231,18 +232,53 @@ def test_random_bytes_are_refused(data):
         fpzip.decode(data)
 
 
-def test_a_header_that_promises_absurd_sizes_is_refused_before_allocation():
-    # A stream of one field of 2**31 - 1 samples, cut off behind its header.
-    absurd = np.lib.stride_tricks.as_strided(
-        np.zeros(1, np.float32), (1, 1, 1, 2**31 - 1), (0, 0, 0, 0), writeable=False
-    )
-    header_size = 4 + 4 + 4 * 4
-    head = bytearray(fpzip.encode(absurd[..., :1])[:header_size])
-    # The last extent is the last thing in the header: its pieces are the only bytes to differ.
-    for tail in range(256):
-        head[-3] = tail
-        with pytest.raises(CodecError):
-            fpzip.decode(bytes(head))
+def header_of(nx, precision):
+    """The header of a stream nx x 1 x 1 x 1, from a coder written down as the format tells it."""
+    low, width, out = 0, 0xFFFFFFFF, bytearray()
+
+    def emit(count):
+        nonlocal low
+        for _ in range(count):
+            out.append(low >> 24)
+            low = low << 8 & 0xFFFFFFFF
+
+    def shift(number, bits):
+        nonlocal low, width
+        width >>= bits
+        low = (low + width * number) & 0xFFFFFFFF
+        while (low ^ (low + width) & 0xFFFFFFFF) >> 24 == 0:
+            emit(1)
+            width = width << 8 & 0xFFFFFFFF
+        if width < 1 << 16:
+            emit(2)
+            width = -low & 0xFFFFFFFF
+
+    items = [(letter, 8) for letter in b"fpz\0"] + [(0x110, 16), (1, 8), (0, 1), (precision, 7)]
+    for extent in (nx, 1, 1, 1):
+        items += [(extent & 0xFFFF, 16), (extent >> 16, 16)]
+    for number, bits in items:
+        shift(number, bits)
+    return bytes(out) + low.to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    ("nx", "precision", "size"), [(60_000_000, 0, 11_028), (2**31 - 1, 0, 400_000)]
+)
+def test_few_bytes_cannot_claim_much_memory(nx, precision, size):
+    head = header_of(nx, precision)
+    stream = head + bytes(size - len(head))
+    assert fpzip.header(stream).shape == (nx, 1, 1, 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CodecError):
+        fpzip.decode(stream)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 64 * 1024  # kilobytes
+
+
+def test_a_header_that_promises_more_than_its_bytes_could_hold_is_refused_at_once():
+    for nx in (200_000, 2**31 - 1, 2**32 - 1):
+        with pytest.raises(CodecError, match=r"more than 30 bytes can hold|too large"):
+            fpzip.header(header_of(nx, 0).ljust(30, b"\0"))
 
 
 @pytest.mark.parametrize("precision", [1, 33, 40])
@@ -271,12 +307,20 @@ def test_arrays_that_cannot_be_encoded(array, message):
         fpzip.encode(array)
 
 
+@pytest.mark.parametrize("precision", [1.5, "16", None])
+def test_a_precision_is_a_whole_number(precision):
+    with pytest.raises(CodecError, match="whole number"):
+        fpzip.encode(np.zeros((2, 2), np.float32), precision)
+
+
 def test_outs_that_do_not_fit_are_refused_untouched():
     stream = fpzip.encode(smooth((4, 3, 2, 1), np.float32))
     for out in (np.full((4, 3, 2, 2), 7, np.float32), np.full((4, 3, 2, 1), 7, np.float64)):
         with pytest.raises(CodecError, match="`out`"):
             fpzip.decode(stream, out=out)
         assert (out == 7).all()
+    with pytest.raises(CodecError, match="numpy array, not list"):
+        fpzip.decode(stream, out=[1])
     frozen = np.zeros((4, 3, 2, 1), np.float32)
     frozen.flags.writeable = False
     with pytest.raises(CodecError, match="read-only"):

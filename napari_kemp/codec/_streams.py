@@ -150,7 +150,12 @@ def allocate(
 ) -> NDArray[Any]:
     """Return `out` once it is known to fit, or a new array in Fortran order."""
     if out is None:
-        return np.empty(shape, dtype=dtype, order="F")
+        try:
+            return np.empty(shape, dtype=dtype, order="F")
+        except MemoryError as error:
+            raise CodecError(f"there is no memory for what the header promises: {error}") from None
+    if not isinstance(out, np.ndarray):
+        raise CodecError(f"`out` must be a numpy array, not {type(out).__name__}")
     if out.shape != shape or out.dtype != dtype:
         raise CodecError(
             f"the stream holds {dtype.name} {shape}, but `out` is {out.dtype.name} {out.shape}"

@@ -7,6 +7,7 @@ functions release the GIL while they work and may be called from any number of t
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +217,10 @@ def _checked(out: NDArray[Any] | None) -> NDArray[Any]:
 
 def _check_precision(precision: int) -> int:
     # Only what the core's own check cannot be handed; it knows which are legal.
-    if not 0 <= precision <= 64:
-        raise CodecError(f"precision {precision} is not one of 0 to 64")
-    return precision
+    try:
+        bits = operator.index(precision)
+    except TypeError:
+        raise CodecError(f"precision {precision!r} is not a whole number") from None
+    if not 0 <= bits <= 64:
+        raise CodecError(f"precision {bits} is not one of 0 to 64")
+    return bits
