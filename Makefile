@@ -33,9 +33,10 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/napari-kemp bench $(DATA)
+	$(BIN)/python benchmarks/codec.py $(if $(DATA),--data $(DATA)) --out bench-output
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist bench-output demo-output
 
 system:
 	@if ! command -v dpkg-query >/dev/null; then \

@@ -4,8 +4,9 @@
 
 What is compared runs in turn, so that a machine that is busy for a while is as busy for both; each
 figure is a median, and each ratio the median of the ratios within one round. The peer is given the
-numpy passes that CloudVolume needs for kempressed. Every stream and every array is checked against
-the peer's before it is timed. One thread throughout. Writes ``codec.json``, ``codec.md`` and, where
+numpy passes that CloudVolume needs for kempressed; ours decodes into arrays that are there, for
+which the peer has no way. Every stream and every array is checked against the peer's before it is
+timed. One thread throughout. Writes ``codec.json``, ``codec.md`` and, where
 matplotlib is installed, ``codec.svg``.
 """
 
@@ -24,31 +25,19 @@ import fpzip as peer
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kemp import open_volume
+from napari_kemp.bench import processor
 from napari_kemp.codec import FieldStarts, _core, fpzip, kempressed
+from napari_kemp.sample import make_affinities
 
 Array = NDArray[np.float32]
 Action = Callable[[], Any]
 
 
-def synthetic(shape_xyzc: tuple[int, int, int, int]) -> Array:
-    """Affinities of blobs with blurred membranes and the noise of a network's output."""
-    rng = np.random.default_rng(0)
-    noise = rng.normal(0, 1, shape_xyzc[:3])
-    for axis, width in ((0, 9), (1, 9), (2, 3)):
-        kernel = np.hanning(2 * width + 3)[1:-1]
-        noise = np.apply_along_axis(np.convolve, axis, noise, kernel / kernel.sum(), "same")
-    noise /= noise.std()
-    affinity = 1 / (1 + np.exp(-6 * (np.abs(noise)[..., None] + rng.normal(0, 0.02, shape_xyzc))))
-    return np.asfortranarray(2 * affinity - 1, dtype=np.float32)
-
-
 def measured(path: Path) -> Array:
-    """Read a precomputed volume, or an array (x, y, z, c) in a .npy file."""
-    if path.suffix == ".npy":
-        return np.asfortranarray(np.load(path), dtype=np.float32)
-    from napari_kemp import open_volume
-
-    return np.asfortranarray(np.asarray(open_volume(path).scales[0].array).T)
+    """Read a precomputed volume, or an array (c, z, y, x) in a .npy file, as x, y, z, c."""
+    array = np.load(path) if path.suffix == ".npy" else open_volume(path).scales[0].array
+    return np.asfortranarray(np.asarray(array).T, dtype=np.float32)
 
 
 def peer_kempress(array: Array) -> bytes:
@@ -221,15 +210,6 @@ def bench_sections(bench: Bench, name: str, chunk: Array) -> None:
     )
 
 
-def processor_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"{result['processor']}; {result['system']}; paths: {', '.join(result['paths'])}; "
@@ -277,7 +257,7 @@ def main() -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        help="affinities to measure on too: a precomputed volume, or x, y, z, c in a .npy",
+        help="affinities to measure on too: a precomputed volume, or c, z, y, x in a .npy",
     )
     parser.add_argument("--repeats", type=int, default=7, help="rounds for each figure")
     parser.add_argument("--quick", action="store_true", help="one shape only, three rounds")
@@ -287,9 +267,10 @@ def main() -> None:
     bench = Bench(repeats)
     if options.data is not None:
         bench_volume(bench, options.data.resolve().stem, measured(options.data), options.quick)
-    bench_volume(bench, "synthetic", synthetic((256, 256, 64, 3)), options.quick)
+    sample = np.asfortranarray(make_affinities((256, 256, 64)).T)
+    bench_volume(bench, "sample", sample, options.quick)
     result = {
-        "processor": processor_name(),
+        "processor": processor(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "paths": list(_core.paths()),
         "repeats": repeats,
