@@ -93,15 +93,26 @@ KEMP_INLINE void decode_row_inline(unsigned bits, std::vector<Lane<Types>>& lane
   }
 }
 
+// Where no bits are dropped, as nearly always, the compiler knows it and leaves the shifts out.
+template <int N, class Types>
+KEMP_INLINE void decode_any_row(unsigned bits, std::vector<Lane<Types>>& lanes, std::uint32_t y,
+                                std::size_t nx) {
+  constexpr unsigned width = OrderedInteger<typename Types::Real>::kWidth;
+  if (bits == width)
+    decode_row_inline<N, Types>(width, lanes, y, nx);
+  else
+    decode_row_inline<N, Types>(bits, lanes, y, nx);
+}
+
 template <int N, class Types>
 void decode_row(unsigned bits, std::vector<Lane<Types>>& lanes, std::uint32_t y, std::size_t nx) {
-  decode_row_inline<N, Types>(bits, lanes, y, nx);
+  decode_any_row<N, Types>(bits, lanes, y, nx);
 }
 
 template <int N, class Types>
 KEMP_TARGET_AVX2 void decode_row_avx2(unsigned bits, std::vector<Lane<Types>>& lanes,
                                       std::uint32_t y, std::size_t nx) {
-  decode_row_inline<N, Types>(bits, lanes, y, nx);
+  decode_any_row<N, Types>(bits, lanes, y, nx);
 }
 
 template <int N, class Types>

@@ -44,9 +44,10 @@ KEMP_INLINE Real predict(const Neighbourhood<Real>& n, std::ptrdiff_t x) {
          n.north[x - 1] + n.above_north[x - 1];
 }
 
-// The same sum for predictions that come out as NaN.
+// The same sum for predictions that come out as NaN. Takes its rows by value: a loop whose rows
+// have an address elsewhere would keep them, and all that is stored beside them, in memory.
 template <class Real>
-Real predict_nan(const Neighbourhood<Real>& n, std::ptrdiff_t x) {
+Real predict_nan(Neighbourhood<Real> n, std::ptrdiff_t x) {
   const auto plus = [](Real a, Real b) { return settle_nan(a, b, a + b); };
   const auto minus = [](Real a, Real b) { return settle_nan(a, b, a - b); };
   Real p = minus(n.here[x - 1], n.above_north[x]);

@@ -76,6 +76,12 @@ class Interval {
     return leading_zeros(low_ ^ far_end) & ~7u;
   }
 
+  // The same where the interval keeps its width and begins at `low`.
+  KEMP_INLINE unsigned move(std::uint32_t low) {
+    low_ = low;
+    return leading_zeros(low_ ^ (low_ + range_)) & ~7u;
+  }
+
   KEMP_INLINE void drop(unsigned bits) {
     low_ <<= bits;
     range_ <<= bits;
@@ -186,10 +192,13 @@ class RangeDecoder : Interval {
   }
 
   KEMP_INLINE std::uint32_t decode_piece(unsigned bits) {
+    // The division leaves what remains ahead, and `low` moves by all else: no product is waited
+    // for.
+    const std::uint32_t code = low() + ahead_;
     divide(bits);
     const std::uint32_t value = quotient(bits);
-    ahead_ -= range() * value;
-    normalise(narrow(value, value + 1));
+    ahead_ %= range();
+    normalise(move(code - ahead_));
     return value;
   }
 
