@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, or 1 after an error that was printed."""
+    """Run the command line and return its exit status: 0, or 1 if something is wrong."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        status: int | None = options.run(options)
     except KempError as error:
         print(f"napari-kemp: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("napari-kemp: stopped", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,9 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("destination", metavar="DST", help="folder or URL of the new volume")
     export.add_argument(
         "--encoding",
-        default="kempressed",
-        choices=["kempressed", "fpzip", "raw", "compressed_segmentation"],
-        help="how chunks are encoded (default: %(default)s)",
+        type=_encodings,
+        default=["kempressed"],
+        metavar="NAME[,NAME...]",
+        help="kempressed, fpzip, raw or compressed_segmentation; of several, the first is for the "
+        "finest scale, the last for all that remain (default: kempressed)",
     )
     export.add_argument(
         "--precision",
@@ -89,7 +91,35 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"),
         help="first voxel and the one beyond the last, counted from the source's first",
     )
-    export.add_argument("--overwrite", action="store_true", help="replace a volume that is there")
+    export.add_argument(
+        "--mips",
+        type=_mips,
+        default="auto",
+        metavar="N",
+        help="coarser scales to add (default: until a section is one chunk)",
+    )
+    export.add_argument("--sharded", action="store_true", help="pack chunks into shards")
+    export.add_argument(
+        "--rescale", action="store_true", help="save integers, 0 to 255 or 65535, as 0.0 to 1.0"
+    )
+    export.add_argument(
+        "--plain",
+        action="store_true",
+        help="no section tables behind chunks: byte-identical with CloudVolume's",
+    )
+    there = export.add_mutually_exclusive_group()
+    there.add_argument("--resume", action="store_true", help="go on with a save that was stopped")
+    there.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a volume that is there; asks first on a terminal",
+    )
+    export.add_argument(
+        "--verify", action="store_true", help="read back what is written, and compare"
+    )
+    export.add_argument(
+        "--dask", metavar="ADDRESS", help="scheduler of a Dask cluster that does the work"
+    )
     export.add_argument(
         "--threads",
         type=_positive,
@@ -128,6 +158,24 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--export", type=Path, metavar="DIR", help="where to save the piece")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _mips(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or auto, got {text!r}") from None
+
+
+def _encodings(text: str) -> list[str]:
+    known = ("kempressed", "fpzip", "raw", "compressed_segmentation")
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"expected one of {', '.join(known)}, got {name!r}")
+    return names
 
 
 def _positive(text: str) -> int:
@@ -203,9 +251,27 @@ def _export(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from napari_kemp.export import Progress, export
-    from napari_kemp.export.source import load
+    from napari_kemp.export.parts import load
 
-    source = load(options.source)
+    request = {
+        "source": load(options.source),
+        "destination": options.destination,
+        "encoding": options.encoding,
+        "precision": options.precision,
+        "chunk_size": options.chunk_size,
+        "resolution": options.resolution,
+        "voxel_offset": options.voxel_offset,
+        "mips": options.mips,
+        "region": None if options.region is None else (options.region[:3], options.region[3:]),
+        "sharded": options.sharded,
+        "rescale": options.rescale,
+        "seekable": not options.plain,
+        "resume": options.resume,
+        "overwrite": options.overwrite,
+        "verify": options.verify,
+    }
+    if options.overwrite:
+        _ask_before_replacing(options.destination)
     with tqdm(unit="B", unit_scale=True, desc="saving", disable=None) as bar:
 
         def show(progress: Progress) -> None:
@@ -213,31 +279,37 @@ def _export(options: argparse.Namespace) -> None:
             bar.update(progress.bytes_raw - bar.n)
 
         report = export(
-            source,
-            options.destination,
-            encoding=options.encoding,
-            precision=options.precision,
-            chunk_size=options.chunk_size,
-            resolution=options.resolution,
-            voxel_offset=options.voxel_offset,
-            region=None if options.region is None else (options.region[:3], options.region[3:]),
-            overwrite=options.overwrite,
+            **request,
             threads=options.threads,
+            dask=options.dask,
             progress=show,
         )
-    print(json.dumps(report.to_json(), indent=2) if options.json else report)
+    _print(report, options)
+
+
+def _print(result: Any, options: argparse.Namespace) -> None:
+    print(json.dumps(result.to_json(), indent=2) if options.json else result)
+
+
+def _ask_before_replacing(destination: str) -> None:
+    from napari_kemp.precomputed import volume_exists
+
+    if not sys.stdin.isatty() or not volume_exists(destination):
+        return
+    if input(f"{destination} holds a volume already. Replace it? [y/N] ").strip().lower() != "y":
+        raise KempError(f"{destination}: left as it is")
 
 
 def _bench(options: argparse.Namespace) -> None:
     from napari_kemp import bench
     from napari_kemp.export import as_source
-    from napari_kemp.export.source import load
+    from napari_kemp.export.parts import load
     from napari_kemp.sample import make_affinities
 
     if options.data is None:
         source, name = as_source(make_affinities((256, 256, 16))), "the sample"
     else:
-        source, name = load(options.data), options.data
+        source, name = as_source(load(options.data)), options.data
     table = bench.measure(bench.middle(source), name, options.rounds)
     print(json.dumps(table.to_json(), indent=2) if options.json else table)
 

@@ -54,7 +54,7 @@ def test_bytes_are_understood_by_cloudvolume_and_the_other_way_round(name, dtype
     block = (8, 8, 8)
     chunk = random_chunk(shape, dtype)
     encoding, info = find_encoding(name), scale(name)
-    ours = encoding.encode(chunk, info)
+    ours = encoding.encode_many([chunk], info, False)[0]
     theirs = chunks.encode(np.asfortranarray(chunk), name, block_size=block)
     if name != "compressed_segmentation":
         assert ours == bytes(theirs)
@@ -70,7 +70,7 @@ def test_bytes_are_understood_by_cloudvolume_and_the_other_way_round(name, dtype
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_a_chunk_of_another_shape_or_type_is_refused(name, dtype):
     encoding, info = find_encoding(name), scale(name)
-    data = encoding.encode(random_chunk((9, 7, 5, 2), dtype), info)
+    data = encoding.encode_many([random_chunk((9, 7, 5, 2), dtype)], info, False)[0]
     for shape in [(9, 7, 5, 3), (10, 7, 5, 2)]:
         if name == "compressed_segmentation" and shape[0] == 10:
             continue  # the same blocks: only another size of them can tell
@@ -85,7 +85,9 @@ def test_a_stream_of_the_other_float_type_is_refused():
     chunk = random_chunk((4, 4, 4, 1), "float64")
     encoding, info = find_encoding("fpzip"), scale("fpzip")
     with pytest.raises(CodecError, match=r"expected float32 .* holds float64"):
-        encoding.decode(encoding.encode(chunk, info), chunk.shape, np.dtype("float32"), info)
+        encoding.decode(
+            encoding.encode_many([chunk], info, False)[0], chunk.shape, np.dtype("float32"), info
+        )
 
 
 def test_the_shape_is_checked_before_anything_is_allocated():
@@ -100,7 +102,7 @@ def test_the_shape_is_checked_before_anything_is_allocated():
 def test_the_scale_says_how_precisely_fpzip_encodes():
     fpzip = pytest.importorskip("fpzip")
     chunk = random_chunk((8, 8, 8, 1), "float32")
-    ours = find_encoding("fpzip").encode(chunk, scale("fpzip", fpzip_precision=16))
+    (ours,) = find_encoding("fpzip").encode_many([chunk], scale("fpzip", fpzip_precision=16), False)
     assert ours == fpzip.compress(np.asfortranarray(chunk), precision=16, order="F")
 
 
@@ -109,7 +111,8 @@ def test_encoding_takes_any_strides():
         encoding, info = find_encoding(name), scale(name)
         chunk = random_chunk((3, 5, 9, 7), dtype).T
         view = np.repeat(chunk, 2, axis=0)[::2, ::-1]
-        assert encoding.encode(view, info) == encoding.encode(view.copy(order="F"), info)
+        one, other = encoding.encode_many([view, view.copy(order="F")], info, False)
+        assert one == other
 
 
 def test_unknown_encodings_say_what_is_supported():
@@ -133,7 +136,9 @@ def test_segmentations_with_any_block_size_and_number_of_labels(shape, block, la
     ]
     info = scale("compressed_segmentation", compressed_segmentation_block_size=block)
     encoding = find_encoding("compressed_segmentation")
-    decoded = encoding.decode(encoding.encode(chunk, info), shape, np.dtype(dtype), info)
+    decoded = encoding.decode(
+        encoding.encode_many([chunk], info, False)[0], shape, np.dtype(dtype), info
+    )
     np.testing.assert_array_equal(decoded, chunk)
 
 
@@ -142,7 +147,7 @@ def test_segmentations_with_any_block_size_and_number_of_labels(shape, block, la
 def test_damaged_segmentations_raise_or_decode_but_never_crash(data):
     chunk = random_chunk((16, 16, 9, 1), "uint64")
     encoding, info = find_encoding("compressed_segmentation"), scale("compressed_segmentation")
-    damaged = bytearray(encoding.encode(chunk, info))
+    damaged = bytearray(encoding.encode_many([chunk], info, False)[0])
     for _ in range(data.draw(st.integers(1, 6))):
         damaged[data.draw(st.integers(0, 150))] = data.draw(st.integers(0, 255))
     end = data.draw(st.sampled_from([len(damaged), len(damaged) // 8 * 4, 4]))

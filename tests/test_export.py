@@ -31,6 +31,7 @@ def test_cloudvolume_reads_what_was_saved(tmp_path):
         chunk_size=(32, 32, 8),
         resolution=(4, 4, 40),
         voxel_offset=(100, -7, 3),
+        mips=0,
     )
     saved = read_with_cloudvolume(tmp_path / "saved")
     error = np.abs(saved.astype(float) - AFFINITIES).max()
@@ -220,13 +221,13 @@ def test_a_failure_names_the_chunk_and_leaves_whole_chunks(tmp_path):
 
 def test_closing_the_run_stops_it_and_leaves_a_valid_volume(tmp_path):
     before = threading.active_count()
-    plan = make_plan(AFFINITIES, tmp_path / "saved", encoding="fpzip", chunk_size=(8, 8, 8))
+    plan = make_plan(AFFINITIES, tmp_path / "saved", encoding="fpzip", chunk_size=(8, 8, 8), mips=0)
     run = execute(plan, threads=2)
     steps = [next(run) for _ in range(3)]
     run.close()
     written = len(list((tmp_path / "saved" / "1_1_1").iterdir()))
     assert [step.done for step in steps] == [1, 2, 3]
-    assert 3 <= written <= 8 < steps[0].total == plan.num_chunks
+    assert 3 <= written < 16 < steps[0].total == plan.num_chunks
     assert threading.active_count() == before
     saved = np.asarray(open_volume(tmp_path / "saved").scales[0].array)
     assert ((saved == AFFINITIES) | (saved == 0)).all()
@@ -264,5 +265,6 @@ def test_memory_does_not_grow_with_the_volume(tmp_path):
     finally:
         tracemalloc.stop()
     chunk = 128 * 128 * 64 * 3 * 4
-    assert report.bytes_raw == 1610612736
+    assert report.scales == 5
+    assert report.bytes_raw == 1610612736 * (1 + 1 / 8 + 1 / 64 + 1 / 512 + 1 / 4096)
     assert peak < 16 * chunk

@@ -95,7 +95,7 @@ def test_layers_named_x_y_z_are_saved_as_channels(viewer, dock, run, tmp_path):
 
     result = run(widget)
 
-    assert result.startswith(f"Saved 36 chunks to {tmp_path / 'volume'} in ")
+    assert result.startswith(f"Saved 51 chunks to {tmp_path / 'volume'} in ")
     assert "largest absolute error 1.2e-07" in result
     written = CloudVolume(f"file://{tmp_path / 'volume'}", progress=False)
     assert written.info["scales"][0]["encoding"] == "kempressed"
@@ -305,7 +305,7 @@ def test_the_result_opens_where_it_was(viewer, dock, run, tmp_path):
 
 @pytest.fixture
 def running(viewer, dock, tmp_path, qtbot):
-    """A save that has written some of its 72 chunks and waits for the rest."""
+    """A save that has written some of its 86 chunks and waits for the rest."""
     gate = Gate(RNG.random((18, 40, 50), np.float32))
     viewer.add_image(gate, contrast_limits=(0, 1))
     widget = dock()
@@ -323,7 +323,7 @@ def test_layers_may_go_while_they_are_saved(running, viewer, qtbot, tmp_path):
     viewer.layers.clear()
     gate.opened.set()
     qtbot.waitUntil(lambda: not widget.saving, timeout=20_000)
-    assert f"Saved 72 chunks to {tmp_path / 'volume'}" in widget.result.value
+    assert f"Saved 86 chunks to {tmp_path / 'volume'}" in widget.result.value
     assert widget.summary.value.startswith("Choose the layer to save")
 
 
@@ -337,13 +337,13 @@ def test_progress_moves_and_the_window_stays_alive(running, viewer, qtbot, tmp_p
     assert not widget.save_button.enabled
     assert not widget.encoding.enabled
     assert widget.cancel_button.enabled
-    assert widget.progress_bar.max == 12 * 6
+    assert widget.progress_bar.max == 72 + 12 + 2
     assert 0 < widget.progress_bar.value < widget.progress_bar.max
-    assert widget.result.value.endswith("of 72 chunks")
+    assert widget.result.value.endswith("of 86 chunks")
     viewer.add_points(np.zeros((1, 3)))
     gate.opened.set()
     qtbot.waitUntil(lambda: not widget.saving, timeout=20_000)
-    assert "Saved 72 chunks" in widget.result.value
+    assert "Saved 86 chunks" in widget.result.value
     assert chunk_count(tmp_path / "volume") == 72
     assert widget.save_button.enabled
     assert widget.encoding.enabled

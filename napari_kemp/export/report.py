@@ -1,5 +1,7 @@
 """What a save says of itself, while it runs and when it is done."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,9 +13,9 @@ class Progress:
     Attributes
     ----------
     done, total : int
-        Chunks.
+        Chunks of all scales; those that were there already count as done.
     bytes_raw, bytes_encoded : int
-        Of the chunks done: their values, and what was stored of them.
+        Of the chunks done: their values, and what is stored of them.
     """
 
     done: int
@@ -32,23 +34,38 @@ class Report:
         The volume.
     encoding : str
         How its chunks are encoded.
+    scales : int
+        The finest and those made of it.
     chunks : int
-        Chunks written.
+        Chunks written, of all scales.
+    kept : int
+        Chunks that were there already, of a save that was taken up again.
+    verified : int
+        Chunks that were read back and compared.
     bytes_raw, bytes_encoded : int
-        Values in, bytes stored.
+        Values in, bytes stored, of all chunks written or kept.
     max_abs_error : float
-        Largest absolute difference between the source and what was stored, found by decoding every
-        chunk as it was written. 0 if nothing changed, infinite if a NaN came or went.
+        Largest absolute difference between the source and what was written of it at the finest
+        scale. 0 if nothing changed, infinite if a NaN or an infinity came or went.
+    outside, nan, infinite : int
+        Values of the source, among those written, that are finite but outside [0, 1], that are
+        NaN, and that are infinite; always 0 where the source holds integers.
     seconds : float
         From the first read to the last write.
     """
 
     destination: str
     encoding: str
+    scales: int
     chunks: int
+    kept: int
+    verified: int
     bytes_raw: int
     bytes_encoded: int
     max_abs_error: float
+    outside: int
+    nan: int
+    infinite: int
     seconds: float
 
     @property
@@ -62,9 +79,20 @@ class Report:
 
     def __str__(self) -> str:
         rate = self.bytes_raw / 1e6 / self.seconds if self.seconds else 0.0
-        return (
-            f"{self.destination}: {self.chunks} chunks, {self.encoding}, "
-            f"{self.bytes_raw / 1e6:.1f} MB -> {self.bytes_encoded / 1e6:.1f} MB "
-            f"({100 * self.ratio:.1f} %), largest absolute error {self.max_abs_error:.3g}, "
-            f"{self.seconds:.1f} s ({rate:.0f} MB/s)"
+        rows = [
+            ("encoding", self.encoding),
+            ("scales", str(self.scales)),
+            ("chunks written", str(self.chunks)),
+            ("chunks kept", str(self.kept) if self.kept else ""),
+            ("chunks verified", str(self.verified) if self.verified else ""),
+            ("raw", f"{self.bytes_raw / 1e6:.1f} MB"),
+            ("stored", f"{self.bytes_encoded / 1e6:.1f} MB ({100 * self.ratio:.1f} %)"),
+            ("largest absolute error", f"{self.max_abs_error:.3g}"),
+            ("values outside [0, 1]", str(self.outside) if self.outside else ""),
+            ("NaN", str(self.nan) if self.nan else ""),
+            ("infinite", str(self.infinite) if self.infinite else ""),
+            ("time", f"{self.seconds:.1f} s ({rate:.0f} MB/s)"),
+        ]
+        return "\n".join(
+            [self.destination, *(f"  {name:<24}{value}" for name, value in rows if value)]
         )

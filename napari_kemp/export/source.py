@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_kemp.errors import ExportError
+from napari_kemp.export import parts
 from napari_kemp.precomputed import Box, LazyArray, Volume, open_volume
 
 Triple = tuple[int, int, int]
@@ -39,6 +39,8 @@ class Source:
         What the values mean, where the source knows.
     url : str or None
         The volume that the values come from, where there is one.
+    rescale : bool
+        Whether integers from 0 to the largest of their type are read as 0.0 to 1.0, float32.
     """
 
     parts: Sequence[Any]
@@ -49,6 +51,7 @@ class Source:
     voxel_offset_xyz: Triple = (0, 0, 0)
     layer_type: str | None = None
     url: str | None = None
+    rescale: bool = False
 
     def middle(self, most_xyz: Triple) -> Box:
         """Return the box in the middle of the source that is at most so large."""
@@ -58,13 +61,40 @@ class Source:
         )
         return Box((x0, y0, z0), (x1, y1, z1))
 
+    @property
+    def chunk_xyz(self) -> Triple:
+        """Voxels that the source stores, and decodes, as one; 1 x 1 x 1 where it has no such."""
+        sizes = [_chunk_of(part) for part in self.parts]
+        x, y, z = (max(size[axis] for size in sizes) for axis in range(3))
+        return x, y, z
+
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box, counted from the source's first voxel, as an array (c, z, y, x)."""
         x, y, z = (slice(a, b) for a, b in zip(box.start_xyz, box.stop_xyz, strict=True))
-        arrays = [np.asarray(part[..., z, y, x]) for part in self.parts]
+        arrays = [_read(part[..., z, y, x]) for part in self.parts]
         if len(arrays) == 1:
-            return arrays[0].reshape(self.num_channels, *arrays[0].shape[-3:])
-        return np.stack(arrays)
+            values = arrays[0].reshape(self.num_channels, *arrays[0].shape[-3:])
+        else:
+            values = np.stack(arrays)
+        if self.rescale:
+            return values / np.float32(np.iinfo(values.dtype).max)
+        return values
+
+
+def _read(part: Any) -> NDArray[Any]:
+    if hasattr(part, "compute"):
+        # Saves are parallel already; and inside a cluster's task, dask would wait for the cluster.
+        part = part.compute(scheduler="synchronous")
+    return np.asarray(part)
+
+
+def _chunk_of(part: Any) -> Triple:
+    chunks = getattr(part, "chunks", None)
+    if not isinstance(chunks, tuple) or len(chunks) != len(part.shape):
+        return (1, 1, 1)
+    # dask lists the lengths of all chunks along an axis, everybody else has one length.
+    z, y, x = (int(n[0] if isinstance(n, tuple) else n) for n in chunks[-3:])
+    return x, y, z
 
 
 def as_source(source: Any) -> Source:
@@ -90,7 +120,7 @@ def as_source(source: Any) -> Source:
     if isinstance(source, Volume):
         finest = source.scales[0]
         return Source(
-            parts=[finest.array],
+            parts=[_stored(finest.array)],
             size_xyz=finest.info.size,
             num_channels=finest.num_channels,
             dtype=finest.dtype,
@@ -110,7 +140,22 @@ def as_source(source: Any) -> Source:
     z, y, x = (int(n) for n in array.shape[-3:])
     num_channels = int(array.shape[0]) if len(array.shape) == 4 else 1
     url = array.url if isinstance(array, LazyArray) else None
-    return Source([array], (x, y, z), num_channels, np.dtype(array.dtype), url=url)
+    return Source([_stored(array)], (x, y, z), num_channels, np.dtype(array.dtype), url=url)
+
+
+def rescaled(source: Source) -> Source:
+    """Return a source of integers as one of 0.0 to 1.0, float32.
+
+    Raises
+    ------
+    ExportError
+        If its values are not unsigned integers of 8 or 16 bits.
+    """
+    if source.dtype not in (np.uint8, np.uint16):
+        raise ExportError(
+            f"only uint8 and uint16 values can be rescaled to 0..1, and these are {source.dtype}"
+        )
+    return replace(source, dtype=np.dtype(np.float32), rescale=True)
 
 
 def _of_channels(channels: Sequence[Any]) -> Source:
@@ -130,22 +175,16 @@ def _of_channels(channels: Sequence[Any]) -> Source:
             )
     z, y, x = (int(n) for n in first.shape)
     url = next((channel.url for channel in channels if isinstance(channel, LazyArray)), None)
-    return Source(list(channels), (x, y, z), len(channels), np.dtype(first.dtype), url=url)
+    return Source(
+        [_stored(channel) for channel in channels],
+        (x, y, z),
+        len(channels),
+        np.dtype(first.dtype),
+        url=url,
+    )
 
 
-def load(path: str | os.PathLike[str]) -> Source:
-    """Open what a command line names: a ``.npy`` file (c, z, y, x), or else a volume.
-
-    Raises
-    ------
-    ExportError
-        If a ``.npy`` file cannot be read.
-    InfoError
-        If there is no volume.
-    """
-    if not str(path).endswith(".npy"):
-        return as_source(path)
-    try:
-        return as_source(np.load(Path(path), mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path}: not a readable .npy file: {error}") from error
+def _stored(array: Any) -> Any:
+    if not isinstance(array, LazyArray):
+        return array
+    return parts.StoredScale(array.url, array.key, array.channel_index)

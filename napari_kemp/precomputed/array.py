@@ -41,6 +41,16 @@ class LazyArray:
         return self._reader.url
 
     @property
+    def key(self) -> str:
+        """Which scale of the volume, as the ``info`` file calls it."""
+        return self._reader.info.key
+
+    @property
+    def channel_index(self) -> int | None:
+        """The one channel that is shown; None for all."""
+        return self._channel
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """(c, z, y, x)."""
         return self._with_channels(self._reader.num_channels, self._reader.grid.size_xyz)

@@ -1,19 +1,23 @@
 """How a chunk becomes bytes and back: one entry for each encoding that a scale may name."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_kemp.codec import fpzip, kempressed
+from napari_kemp.codec import SectionTable, fpzip, kempressed
 from napari_kemp.errors import CodecError
 from napari_kemp.precomputed import compressed_segmentation
 from napari_kemp.precomputed.info import ScaleInfo
 
 ChunkShape = tuple[int, int, int, int]
+
+
+class WrongShapeError(CodecError):
+    """A chunk is whole as far as can be told, but has not the shape or type of its cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +29,19 @@ class Encoding:
     decode : callable
         ``decode(data, shape_xyzc, dtype, scale)`` returns the chunk (x, y, z, c) in Fortran order,
         or raises CodecError if the bytes do not hold a chunk of that shape and type.
-    encode : callable
-        ``encode(chunk_xyzc, scale)`` returns bytes; the chunk may have any strides.
+    check : callable
+        ``check(data, shape_xyzc, dtype, scale)`` raises CodecError if it can tell, without decoding
+        them, that the bytes do not hold a chunk of that shape and type.
+    encode_many : callable
+        ``encode_many(chunks_xyzc, scale, seekable)`` returns the bytes of each; chunks may have any
+        strides. `seekable` asks for section tables, where the encoding knows them.
     gzip : bool
         Whether chunks are gzipped on a local disk, as CloudVolume does.
     """
 
     decode: Callable[[bytes, ChunkShape, np.dtype[Any], ScaleInfo], NDArray[Any]]
-    encode: Callable[[NDArray[Any], ScaleInfo], bytes]
+    check: Callable[[bytes, ChunkShape, np.dtype[Any], ScaleInfo], object]
+    encode_many: Callable[[Sequence[NDArray[Any]], ScaleInfo, bool], list[bytes]]
     gzip: bool
 
 
@@ -51,53 +60,87 @@ def find_encoding(name: str) -> Encoding:
     return ENCODINGS[name]
 
 
-def _check_header(
-    header: fpzip.Header, shape_xyzc: ChunkShape, dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """Return the array to decode into, once the stream is known to fill it."""
+def _check_header(header: fpzip.Header, shape_xyzc: ChunkShape, dtype: np.dtype[Any]) -> None:
+    """Raise CodecError unless a stream holds a chunk of that shape and type."""
     if (header.shape, header.dtype) != (shape_xyzc, dtype):
-        raise CodecError(
+        raise WrongShapeError(
             f"expected {dtype} of shape {shape_xyzc} (x, y, z, c), "
             f"the stream holds {header.dtype} of shape {header.shape}"
         )
-    return np.empty(shape_xyzc, dtype, order="F")
+
+
+def _check_sections(data: bytes) -> None:
+    """Check the checksums of a stream that has a section table: those of all its bytes."""
+    table = SectionTable.find(data, whole=True)
+    if table is not None:
+        for field in range(len(table.entries)):
+            table.cut(field, data).check()
+
+
+def _check_fpzip(
+    data: bytes, shape_xyzc: ChunkShape, dtype: np.dtype[Any], scale: ScaleInfo
+) -> None:
+    _check_header(fpzip.header(data), shape_xyzc, dtype)
+    _check_sections(data)
 
 
 def _decode_fpzip(
     data: bytes, shape_xyzc: ChunkShape, dtype: np.dtype[Any], scale: ScaleInfo
 ) -> NDArray[Any]:
-    return fpzip.decode(data, out=_check_header(fpzip.header(data), shape_xyzc, dtype))
+    _check_header(fpzip.header(data), shape_xyzc, dtype)
+    return fpzip.decode(data)
 
 
-def _encode_fpzip(chunk_xyzc: NDArray[Any], scale: ScaleInfo) -> bytes:
-    return fpzip.encode(chunk_xyzc, scale.fpzip_precision or 0)
+def _encode_fpzip(
+    chunks_xyzc: Sequence[NDArray[Any]], scale: ScaleInfo, seekable: bool
+) -> list[bytes]:
+    return fpzip.encode_many(chunks_xyzc, scale.fpzip_precision or 0, seekable=seekable)
+
+
+def _check_kempressed(
+    data: bytes, shape_xyzc: ChunkShape, dtype: np.dtype[Any], scale: ScaleInfo
+) -> None:
+    _check_header(kempressed.header(data), shape_xyzc, dtype)
+    _check_sections(data)
 
 
 def _decode_kempressed(
     data: bytes, shape_xyzc: ChunkShape, dtype: np.dtype[Any], scale: ScaleInfo
 ) -> NDArray[Any]:
-    return kempressed.decode(data, out=_check_header(kempressed.header(data), shape_xyzc, dtype))
+    _check_header(kempressed.header(data), shape_xyzc, dtype)
+    return kempressed.decode(data)
 
 
-def _encode_kempressed(chunk_xyzc: NDArray[Any], scale: ScaleInfo) -> bytes:
-    return kempressed.encode(chunk_xyzc)
+def _encode_kempressed(
+    chunks_xyzc: Sequence[NDArray[Any]], scale: ScaleInfo, seekable: bool
+) -> list[bytes]:
+    return kempressed.encode_many(chunks_xyzc, seekable=seekable)
+
+
+def _check_raw(data: bytes, shape_xyzc: ChunkShape, dtype: np.dtype[Any], scale: ScaleInfo) -> None:
+    expected = math.prod(shape_xyzc) * dtype.itemsize
+    if len(data) != expected:
+        raise WrongShapeError(
+            f"expected {expected} bytes for {dtype} of shape {shape_xyzc} (x, y, z, c), "
+            f"got {len(data)}"
+        )
 
 
 def _decode_raw(
     data: bytes, shape_xyzc: ChunkShape, dtype: np.dtype[Any], scale: ScaleInfo
 ) -> NDArray[Any]:
-    expected = math.prod(shape_xyzc) * dtype.itemsize
-    if len(data) != expected:
-        raise CodecError(
-            f"expected {expected} bytes for {dtype} of shape {shape_xyzc} (x, y, z, c), "
-            f"got {len(data)}"
-        )
+    _check_raw(data, shape_xyzc, dtype, scale)
     little = np.frombuffer(data, dtype.newbyteorder("<")).reshape(shape_xyzc, order="F")
     return little.astype(dtype, copy=False)
 
 
-def _encode_raw(chunk_xyzc: NDArray[Any], scale: ScaleInfo) -> bytes:
-    return chunk_xyzc.astype(chunk_xyzc.dtype.newbyteorder("<"), copy=False).tobytes(order="F")
+def _encode_raw(
+    chunks_xyzc: Sequence[NDArray[Any]], scale: ScaleInfo, seekable: bool
+) -> list[bytes]:
+    return [
+        chunk_xyzc.astype(chunk_xyzc.dtype.newbyteorder("<"), copy=False).tobytes(order="F")
+        for chunk_xyzc in chunks_xyzc
+    ]
 
 
 def _decode_compressed_segmentation(
@@ -107,7 +150,13 @@ def _decode_compressed_segmentation(
     return compressed_segmentation.decode(data, shape_xyzc, dtype, block_xyz)
 
 
-def _encode_compressed_segmentation(chunk_xyzc: NDArray[Any], scale: ScaleInfo) -> bytes:
+def _encode_compressed_segmentation(
+    chunks_xyzc: Sequence[NDArray[Any]], scale: ScaleInfo, seekable: bool
+) -> list[bytes]:
+    return [_encode_one_segmentation(chunk_xyzc, scale) for chunk_xyzc in chunks_xyzc]
+
+
+def _encode_one_segmentation(chunk_xyzc: NDArray[Any], scale: ScaleInfo) -> bytes:
     from compressed_segmentation import compress
 
     # One channel at a time: several crash the package. What it returns is a table of one offset,
@@ -122,11 +171,14 @@ def _encode_compressed_segmentation(chunk_xyzc: NDArray[Any], scale: ScaleInfo) 
 
 
 ENCODINGS = {
-    "kempressed": Encoding(_decode_kempressed, _encode_kempressed, gzip=False),
-    "fpzip": Encoding(_decode_fpzip, _encode_fpzip, gzip=False),
-    "raw": Encoding(_decode_raw, _encode_raw, gzip=True),
+    "kempressed": Encoding(_decode_kempressed, _check_kempressed, _encode_kempressed, gzip=False),
+    "fpzip": Encoding(_decode_fpzip, _check_fpzip, _encode_fpzip, gzip=False),
+    "raw": Encoding(_decode_raw, _check_raw, _encode_raw, gzip=True),
     "compressed_segmentation": Encoding(
-        _decode_compressed_segmentation, _encode_compressed_segmentation, gzip=True
+        _decode_compressed_segmentation,
+        _decode_compressed_segmentation,  # nothing but the whole of it tells
+        _encode_compressed_segmentation,
+        gzip=True,
     ),
 }
 """All encodings that can be read and written, by their names in the ``info`` file."""

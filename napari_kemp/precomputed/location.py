@@ -126,8 +126,17 @@ class Location:
         if self.scheme == "gs":
             return {"driver": "gcs", "bucket": self.authority, "path": path}
         if self.scheme == "s3":
-            return {"driver": "s3", "bucket": self.authority, "path": path}
+            return {"driver": "s3", "bucket": self.authority, "path": path, **_s3_endpoint()}
         return {"driver": self.scheme, "path": path}
+
+
+def _s3_endpoint() -> dict[str, str]:
+    """Return where S3 is, for those who have their own: Amazon's tools read the same variables."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not endpoint:
+        return {}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return {"endpoint": endpoint, "aws_region": region}
 
 
 def _path_of_file_url(rest: str) -> Path:

@@ -143,6 +143,23 @@ class ChunkReader:
                 raise
         return loading
 
+    def load(self, cell_xyz: Triple) -> bytes | None:
+        """Read the content of a cell's object, past the cache; None where there is no object.
+
+        Raises
+        ------
+        ChunkError
+            If it is unreachable, or its transport compression is damaged.
+        """
+        try:
+            stored = self._read(cell_xyz).result(_TIMEOUT_SECONDS)
+            return None if stored is None else stored.unwrapped(self._limit(cell_xyz))
+        except TimeoutError:
+            reason = f"no answer within {_TIMEOUT_SECONDS:.0f} seconds"
+            raise self.error(cell_xyz, reason) from None
+        except (OSError, CodecError) as error:
+            raise self.error(cell_xyz, error) from error
+
     def decode(self, cell_xyz: Triple, data: bytes) -> NDArray[Any]:
         """Decode the content of a cell's object, to (x, y, z, c), read-only.
 
@@ -157,12 +174,19 @@ class ChunkReader:
         chunk.flags.writeable = False
         return chunk
 
+    def check(self, cell_xyz: Triple, data: bytes) -> None:
+        """Raise CodecError if it can be told without decoding that `decode` would."""
+        check = find_encoding(self.info.encoding).check
+        check(data, self._shape_xyzc(cell_xyz), self.dtype, self.info)
+
     def _shape_xyzc(self, cell_xyz: Triple) -> tuple[int, int, int, int]:
         return (*self.grid.box(cell_xyz).shape_xyz, self.num_channels)
 
     def _unwrap_and_decode(self, cell: Triple, stored: StoredObject | None) -> Chunk:
         if stored is None:
             return None
+        return self.decode(cell, stored.unwrapped(self._limit(cell)))
+
+    def _limit(self, cell: Triple) -> int:
         # No encoding needs more: four times is a segmentation of which every voxel is a block.
-        limit = 65536 + 4 * math.prod(self._shape_xyzc(cell)) * self.dtype.itemsize
-        return self.decode(cell, stored.unwrapped(limit))
+        return 65536 + 4 * math.prod(self._shape_xyzc(cell)) * self.dtype.itemsize

@@ -4,7 +4,7 @@ import atexit
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -144,6 +144,24 @@ class ObjectStore:
         _translated(put)
         return len(stored)
 
+    def write_together(self, objects: Mapping[bytes, bytes]) -> None:
+        """Write objects all or none, in one transaction; of shards, all at once and each once.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written.
+        """
+        import tensorstore as ts
+
+        def put() -> None:
+            with ts.Transaction(atomic=False) as transaction:
+                store = self._kvstore.with_transaction(transaction)
+                for key, data in objects.items():
+                    store[key] = data
+
+        _translated(put)
+
     def write_new(self, key: str, data: bytes) -> bool:
         """Write an object unless there is one of that name already; return whether it was written.
 
@@ -180,6 +198,17 @@ class ObjectStore:
 
     def _remove_now(self, key: str) -> None:
         self._kvstore.write(key, None).result()  # None is how TensorStore spells it
+
+    def has_matching(self, pattern: re.Pattern[str]) -> bool:
+        """Tell whether there is an object in this folder whose whole name matches.
+
+        Raises
+        ------
+        OSError
+            If that cannot be found out.
+        """
+        keys = _translated(lambda: self._kvstore.list().result())
+        return any(pattern.fullmatch(key.decode(errors="replace")) for key in keys)
 
     def remove_matching(self, pattern: re.Pattern[str]) -> None:
         """Remove the objects of this folder whose whole names match, and no others.

@@ -4,7 +4,7 @@ import operator
 import os
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -190,9 +190,10 @@ def remove_volume(volume: "Volume") -> None:
     for scale in volume.scales:
         scale.require_inside()
     try:
-        ObjectStore.at(volume.location).remove("info")
         for scale in volume.scales:
             ObjectStore.at(scale.location).remove_matching(_CHUNK_OBJECT)
+        # Last: what is only half removed can still be found, and removed, as the volume it was.
+        ObjectStore.at(volume.location).remove("info")
     except OSError as error:
         raise ChunkError(f"{volume.url}: cannot be removed: {error}") from error
 
@@ -303,31 +304,54 @@ class Scale:
         ((_, chunk_xyzc),) = self._reader.chunks([cell_xyz])
         return None if chunk_xyzc is None else flip_axes(chunk_xyzc)
 
-    def encode_chunk(self, chunk_czyx: NDArray[Any]) -> bytes:
-        """Encode a chunk as this scale does. Many threads may do so at the same time.
+    def load_chunk(self, cell_xyz: Triple) -> bytes | None:
+        """Read what a chunk is stored as, past all caches; `decode_chunk` makes values of it.
+
+        Returns
+        -------
+        bytes or None
+            Undone from transport compression; None where the volume holds no such chunk.
+
+        Raises
+        ------
+        ChunkError
+            If it is unreachable, or its transport compression is damaged.
+        """
+        return self._reader.load(cell_xyz)
+
+    def encode_chunks(
+        self, chunks_czyx: Sequence[NDArray[Any]], *, seekable: bool = False
+    ) -> list[bytes]:
+        """Encode chunks as this scale does. Many threads may do so at the same time.
 
         Parameters
         ----------
-        chunk_czyx : ndarray
-            (c, z, y, x) of the scale's type, any strides.
+        chunks_czyx : sequence of ndarray
+            Each (c, z, y, x) of the scale's type, any strides. Two of one shape may be faster
+            together than one after the other.
+        seekable : bool
+            Append a section table to each chunk, where the encoding knows such: z sections of
+            kempressed chunks, and channels of fpzip chunks, can then be decoded alone.
 
         Raises
         ------
         CodecError
-            If the chunk's type or number of channels is not the scale's, or the encoding is not
+            If a chunk's type or number of channels is not the scale's, or the encoding is not
             supported.
         """
-        if chunk_czyx.dtype != self.dtype:
-            raise CodecError(f"{self.name}: expected {self.dtype}, got {chunk_czyx.dtype}")
-        if chunk_czyx.ndim != 4 or len(chunk_czyx) != self.num_channels:
-            raise CodecError(
-                f"{self.name}: expected {self.num_channels} channels (c, z, y, x), "
-                f"got shape {chunk_czyx.shape}"
-            )
-        return find_encoding(self.info.encoding).encode(flip_axes(chunk_czyx), self.info)
+        for chunk_czyx in chunks_czyx:
+            if chunk_czyx.dtype != self.dtype:
+                raise CodecError(f"{self.name}: expected {self.dtype}, got {chunk_czyx.dtype}")
+            if chunk_czyx.ndim != 4 or len(chunk_czyx) != self.num_channels:
+                raise CodecError(
+                    f"{self.name}: expected {self.num_channels} channels (c, z, y, x), "
+                    f"got shape {chunk_czyx.shape}"
+                )
+        encode = find_encoding(self.info.encoding).encode_many
+        return encode([flip_axes(chunk_czyx) for chunk_czyx in chunks_czyx], self.info, seekable)
 
     def decode_chunk(self, cell_xyz: Triple, data: bytes) -> NDArray[Any]:
-        """Decode what `encode_chunk` made of a chunk, to (c, z, y, x), read-only.
+        """Decode what `encode_chunks` made of a chunk, to (c, z, y, x), read-only.
 
         Raises
         ------
@@ -335,6 +359,16 @@ class Scale:
             If the bytes are not the whole chunk of that cell.
         """
         return flip_axes(self._reader.decode(cell_xyz, data))
+
+    def check_chunk(self, cell_xyz: Triple, data: bytes) -> None:
+        """Make sure, as far as that is possible without decoding, that bytes are a cell's chunk.
+
+        Raises
+        ------
+        CodecError
+            If they are not.
+        """
+        self._reader.check(cell_xyz, data)
 
     def write_chunk(self, cell_xyz: Triple, data: bytes) -> int:
         """Store an encoded chunk, whole or not at all. Many threads may do so at the same time.
@@ -344,7 +378,7 @@ class Scale:
         cell_xyz : tuple of int
             Which chunk.
         data : bytes
-            From `encode_chunk`.
+            From `encode_chunks`.
 
         Returns
         -------
@@ -358,7 +392,10 @@ class Scale:
         """
         self.require_inside()
         if self.info.sharding is not None:
-            raise ChunkError(f"{self.name}: sharded scales can be read but not written")
+            raise ChunkError(
+                f"{self.name}: the chunks of a sharded scale are written a shard at a time, with "
+                "write_shard"
+            )
         gzip = find_encoding(self.info.encoding).gzip
         try:
             stored = self._store.write(self.grid.name(cell_xyz), data, gzip=gzip)
@@ -366,6 +403,37 @@ class Scale:
             raise self._reader.error(cell_xyz, f"cannot be written: {error}") from error
         self._reader.discard(cell_xyz)
         return stored
+
+    def write_shard(self, chunks: Mapping[Triple, bytes]) -> int:
+        """Store all chunks of a shard, together or not at all.
+
+        Parameters
+        ----------
+        chunks : dict
+            For each cell of the shard, what `encode_chunks` made of its chunk.
+
+        Returns
+        -------
+        int
+            Bytes of the chunks.
+
+        Raises
+        ------
+        ChunkError
+            If the scale is not sharded, or the shard cannot be written.
+        """
+        self.require_inside()
+        if self.info.sharding is None:
+            raise ChunkError(f"{self.name}: has no shards; write_chunk stores its chunks")
+        keys = {chunk_key(cell, self.grid.shape_xyz): data for cell, data in chunks.items()}
+        try:
+            self._store.write_together(keys)
+        except OSError as error:
+            first = next(iter(chunks))
+            raise self._reader.error(first, f"its shard cannot be written: {error}") from error
+        for cell in chunks:
+            self._reader.discard(cell)
+        return sum(map(len, keys.values()))
 
     def write(self, array_czyx: Any, offset_xyz: Sequence[int]) -> None:
         """Write a region that consists of whole chunks.
@@ -403,6 +471,19 @@ class Scale:
         while jobs:
             jobs.popleft().result()
 
+    def holds_chunks(self) -> bool:
+        """Tell whether there are any chunks or shards, which may take a listing of all.
+
+        Raises
+        ------
+        ChunkError
+            If that cannot be found out.
+        """
+        try:
+            return ObjectStore.at(self.location).has_matching(_CHUNK_OBJECT)
+        except OSError as error:
+            raise ChunkError(f"{self.name}: cannot be listed: {error}") from error
+
     def require_inside(self) -> None:
         """Raise ChunkError if the scale's key leads out of the volume's folder.
 
@@ -426,7 +507,7 @@ class Scale:
 
     def _store_part(self, cell_xyz: Triple, part: NDArray[Any]) -> int:
         chunk_czyx = part[np.newaxis] if part.ndim == 3 else part
-        return self.write_chunk(cell_xyz, self.encode_chunk(chunk_czyx))
+        return self.write_chunk(cell_xyz, self.encode_chunks([chunk_czyx])[0])
 
     def _aligned_box(self, array: Any, offset_xyz: Sequence[int]) -> Box:
         """Return the box that an array covers, once it is known to consist of whole chunks."""

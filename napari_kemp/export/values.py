@@ -1,0 +1,143 @@
+"""What a save does to values: its largest error, and which values are unlike affinities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Values looked at together: their scratch arrays stay in the processor's cache.
+_TOGETHER = 1 << 17
+
+
+@dataclass(frozen=True)
+class Census:
+    """What was found in values, and what became of them.
+
+    Attributes
+    ----------
+    count : int
+        Values looked at.
+    outside, nan, infinite : int
+        How many of them are finite but below 0 or above 1, are NaN, or are infinite.
+    max_abs_error : float
+        Largest absolute difference between what was to be stored and what is; infinite if a NaN or
+        an infinity came or went.
+    """
+
+    count: int = 0
+    outside: int = 0
+    nan: int = 0
+    infinite: int = 0
+    max_abs_error: float = 0.0
+
+    def __add__(self, other: Census) -> Census:
+        return Census(
+            self.count + other.count,
+            self.outside + other.outside,
+            self.nan + other.nan,
+            self.infinite + other.infinite,
+            max(self.max_abs_error, other.max_abs_error),
+        )
+
+
+def stored_values(chunk: NDArray[Any], encoding: str) -> NDArray[Any]:
+    """Return what a chunk reads back as after an encoding that loses nothing but in its sums.
+
+    Not for fpzip with a precision, of which only a decoded stream can tell.
+    """
+    if encoding != "kempressed":
+        return chunk
+    two = np.float32(2)
+    stored: NDArray[Any] = (chunk + two) - two
+    return stored
+
+
+def take_census(values: NDArray[Any], chunk: NDArray[Any], encoding: str) -> Census:
+    """Look at the values of a chunk and at what they are stored as, without decoding anything.
+
+    kempressed rounds when it adds 2 and when it takes 2 away, and what that does to a value is the
+    same here as in the codec: both are single float32 operations. All other encodings keep every
+    bit, but for fpzip with a precision (see `compare`).
+
+    Parameters
+    ----------
+    values : ndarray
+        As they were read.
+    chunk : ndarray
+        The same, in the type that is stored.
+    encoding : str
+        How they are stored.
+    """
+    if values.dtype.kind != "f":
+        return Census(values.size)
+    census = Census(values.size)
+    if values.dtype == chunk.dtype == np.float32:
+        scratch = np.empty(max(_TOGETHER, values.shape[-1]), np.float32)
+        for slab in _slabs(values):
+            census += _quick(slab, encoding == "kempressed", scratch)
+        return census
+    for source, converted in zip(_slabs(values), _slabs(chunk), strict=True):
+        census += _kinds(source)
+        census += compare(source, stored_values(converted, encoding))
+    return census
+
+
+def compare(values: NDArray[Any], stored: NDArray[Any]) -> Census:
+    """Find the largest difference; NaN equals NaN, and nothing else does."""
+    if values.dtype.kind != "f":
+        return Census(max_abs_error=0.0 if np.array_equal(values, stored) else np.inf)
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(np.subtract(stored, values, dtype=np.float64))
+    same = (values == stored) | (np.isnan(values) & np.isnan(stored))
+    difference[same] = 0.0
+    difference[np.isnan(difference)] = np.inf
+    return Census(max_abs_error=float(difference.max(initial=0.0)))
+
+
+def _quick(slab: NDArray[np.float32], rounded: bool, scratch: NDArray[np.float32]) -> Census:
+    """Look at float32 values that are stored as such, in as few passes as tell it exactly."""
+    sums = scratch[: slab.size].reshape(slab.shape)
+    np.add(slab, np.float32(2), out=sums)
+    low, high = sums.min(), sums.max()  # NaN if one of the values is
+    if not (np.isfinite(low) and np.isfinite(high)):
+        census = _kinds(slab)
+        return census + compare(slab, stored_values(slab, "kempressed")) if rounded else census
+    outside = 0
+    # Where a sum is 2 or 3, the value may have been a little below 0 or above 1.
+    if low <= 2 or high >= 3:
+        outside = int(np.count_nonzero((slab < 0) | (slab > 1)))
+    if not rounded:
+        return Census(outside=outside)
+    # A value and what it is rounded to are so near each other that their difference is exact.
+    np.subtract(sums, np.float32(2), out=sums)
+    np.subtract(sums, slab, out=sums)
+    error = max(float(sums.max()), -float(sums.min()))
+    return Census(outside=outside, max_abs_error=error)
+
+
+def _kinds(values: NDArray[Any]) -> Census:
+    nan = int(np.count_nonzero(np.isnan(values)))
+    infinite = int(np.count_nonzero(np.isinf(values)))
+    # Comparisons with NaN are false.
+    outside = int(np.count_nonzero((values < 0) | (values > 1))) - infinite
+    return Census(outside=outside, nan=nan, infinite=infinite)
+
+
+def _slabs(values_czyx: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    c, z, y, x = values_czyx.shape
+    if values_czyx.size == 0:
+        return
+    rows = max(1, _TOGETHER // x)
+    sections = max(1, _TOGETHER // (y * x))
+    for channel in range(c):
+        for start in range(0, z, sections):
+            part = values_czyx[channel, start : start + sections]
+            if sections > 1 or y <= rows:
+                yield part
+            else:
+                for row in range(0, y, rows):
+                    yield part[:, row : row + rows]

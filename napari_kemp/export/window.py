@@ -1,0 +1,118 @@
+"""Reading a source in whole chunks of its own, so that none is decoded more often than need be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_kemp.export.source import Source, Triple
+from napari_kemp.precomputed import Box
+
+_WINDOW_BYTES = 1 << 26
+
+
+# New chunks that are made of one reading of the source, along one axis.
+_GROUP_MOST = 8
+
+
+def common_step(old: int, new: int, start: int) -> int | None:
+    """Return after how many voxels along an axis old and new chunks end together.
+
+    Parameters
+    ----------
+    old, new : int
+        Extents of the chunks.
+    start : int
+        Where the first new chunk begins, counted from the beginning of an old one.
+
+    Returns
+    -------
+    int or None
+        None where that is never, or too far away.
+    """
+    step = math.lcm(old, new)
+    return step if start % old == 0 and step <= _GROUP_MOST * new else None
+
+
+class Window:
+    """What was read last of a source, for one task.
+
+    A box that is asked for grows to where chunks of the source end, and where possible to where new
+    ones end as well, as long as it stays below 64 MiB; and what is read is kept until a box outside
+    of it is asked for.
+
+    Parameters
+    ----------
+    source : Source
+        What to read.
+    bounds : Box
+        What may be read of it. New chunks begin where it begins.
+    chunk_xyz : tuple of int
+        Extent of new chunks.
+    together_xyz : tuple of int
+        Extent of new chunks that are asked for one after the other, in whatever order.
+    """
+
+    def __init__(self, source: Source, bounds: Box, chunk_xyz: Triple, together_xyz: Triple):
+        self._source = source
+        self._bounds = bounds
+        self._voxel = source.num_channels * source.dtype.itemsize
+        self._steps = self._common_steps(chunk_xyz)
+        if self._steps != list(chunk_xyz):  # else each new chunk reads chunks of its own
+            together = self._common_steps(together_xyz)
+            if math.prod(together) * self._voxel <= _WINDOW_BYTES:
+                self._steps = together
+        self._box: Box | None = None
+        self._values: NDArray[Any] | None = None
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Read a box, (c, z, y, x)."""
+        if self._box is None or not _holds(self._box, box):
+            grown = self._grown(box)
+            if grown == box:
+                return self._source.read(box)
+            self._values = None  # before the next, not beside it
+            self._values, self._box = self._source.read(grown), grown
+        assert self._values is not None
+        x, y, z = (
+            slice(a - low, b - low) for a, b, low in zip(*box, self._box.start_xyz, strict=True)
+        )
+        return self._values[:, z, y, x]
+
+    def _common_steps(self, new_xyz: Triple) -> list[int]:
+        return [
+            common_step(old, new, start) or old
+            for old, new, start in zip(
+                self._source.chunk_xyz, new_xyz, self._bounds.start_xyz, strict=True
+            )
+        ]
+
+    def _grown(self, box: Box) -> Box:
+        """Grow a box to the chunks of the source, axis by axis, the cheapest first."""
+        start, stop = [*box.start_xyz], [*box.stop_xyz]
+        wanted = []
+        for axis, size in enumerate(self._steps):
+            first = self._bounds.start_xyz[axis] // self._source.chunk_xyz[axis]
+            first *= self._source.chunk_xyz[axis]
+            low = first + (start[axis] - first) // size * size
+            high = first - (first - stop[axis]) // size * size
+            low = max(low, self._bounds.start_xyz[axis])
+            high = min(high, self._bounds.stop_xyz[axis])
+            wanted.append(((high - low) / (stop[axis] - start[axis]), axis, low, high))
+        for _, axis, low, high in sorted(wanted):
+            shape = [b - a for a, b in zip(start, stop, strict=True)]
+            shape[axis] = high - low
+            if math.prod(shape) * self._voxel <= _WINDOW_BYTES:
+                start[axis], stop[axis] = low, high
+        return Box(_triple(start), _triple(stop))
+
+
+def _holds(outer: Box, inner: Box) -> bool:
+    return all(a <= start and stop <= b for a, b, start, stop in zip(*outer, *inner, strict=True))
+
+
+def _triple(values: list[int]) -> Triple:
+    x, y, z = values
+    return x, y, z

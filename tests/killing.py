@@ -1,0 +1,122 @@
+"""Kill saves at random moments, and look at what they leave.
+
+The test suite does this a few times; ``python tests/killing.py 50`` does it as often as one likes
+and says what was found each time.
+"""
+
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import napari_kemp
+from napari_kemp import open_volume
+from napari_kemp.export.ledger import NAME
+from napari_kemp.sample import make_affinities
+
+ARGUMENTS = {"chunk_size": (32, 32, 16), "resolution": (4, 4, 40), "voxel_offset": (5, -3, 2)}
+SIZE_XYZ = (320, 288, 40)
+
+
+def affinities():
+    return make_affinities(SIZE_XYZ)
+
+
+def tree(folder):
+    """Return the bytes of all files below a folder, by name."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@dataclass
+class Kill:
+    seconds: float
+    opened: bool
+    chunks: int
+    locks: int
+    kept: int
+
+
+class Killer:
+    """Saves to be killed, and the save that was not, beside each other in one folder."""
+
+    def __init__(self, folder, **arguments):
+        self.folder = folder
+        self.arguments = {**ARGUMENTS, **arguments}
+        self.values = affinities()
+        self._killed = 0
+        process, started = self._start(folder / "whole")
+        assert process.wait() == 0
+        self.seconds = time.perf_counter() - started
+        self.expected = tree(folder / "whole")
+
+    def kill(self, after, *, over=None):
+        """Kill a save after so many seconds, and resume it; fail if anything is not as it should.
+
+        With `over`, the save replaces what such a save has left.
+        """
+        self._killed += 1
+        place = self.folder / f"killed{self._killed}"
+        if over is not None:
+            napari_kemp.export(self.values[:, :8], place, **over)
+        process, started = self._start(place, overwrite=over is not None)
+        time.sleep(max(0, started + after - time.perf_counter()))
+        process.kill()
+        process.wait()
+        left = tree(place) if place.is_dir() else {}
+        locks = [name for name in left if name.endswith(".__lock")]
+        chunks = {name: data for name, data in left.items() if "/" in name and name not in locks}
+        if over is None:
+            assert set(left) - set(locks) <= set(self.expected) | {NAME}
+            for name, data in chunks.items():
+                assert data == self.expected[name], f"{name} is damaged"
+        opened = "info" in left
+        if opened:
+            for scale in open_volume(place).scales:
+                for cell in scale.grid.cells():
+                    scale.read_chunk(cell)
+        resume = NAME in left or over is None
+        report = napari_kemp.export(
+            self.values, place, **self.arguments, resume=resume, overwrite=not resume
+        )
+        assert tree(place) == self.expected
+        return Kill(after, opened, len(chunks), len(locks), report.kept)
+
+    def _start(self, place, **arguments):
+        code = (
+            "import sys; sys.path.insert(0, sys.argv[1])\n"
+            "from killing import affinities; import napari_kemp, tensorstore\n"
+            "values = affinities(); print('ready', flush=True)\n"
+            f"napari_kemp.export(values, sys.argv[2], **{ {**self.arguments, **arguments}!r})"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(Path(__file__).parent), str(place)],
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout.readline() == b"ready\n"
+        return process, time.perf_counter()
+
+
+def main(times):
+    random.seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        killer = Killer(Path(folder))
+        chunks = len(killer.expected) - 1
+        print(f"an uninterrupted save: {killer.seconds:.2f} s, {chunks} chunks")
+        print(
+            "| kill | after s | opens | chunks whole | stale locks | kept by resume | identical |"
+        )
+        print("| ---: | ---: | --- | ---: | ---: | ---: | --- |")
+        for number in range(1, times + 1):
+            kill = killer.kill(random.uniform(0, killer.seconds))
+            print(
+                f"| {number} | {kill.seconds:.3f} | {'yes' if kill.opened else 'no volume yet'} "
+                f"| {kill.chunks} | {kill.locks} | {kill.kept} | yes |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
