@@ -126,6 +126,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="chunks at the same time (default: one a processor)",
     )
+    export.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be written, estimated from a few chunks, and write nothing",
+    )
     export.add_argument("--json", action="store_true", help="print the report as JSON")
     export.set_defaults(run=_export)
 
@@ -250,7 +255,7 @@ def _times(numbers: Sequence[float], separator: str = " x ") -> str:
 def _export(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from napari_kemp.export import Progress, export
+    from napari_kemp.export import Progress, export, make_plan, preview
     from napari_kemp.export.parts import load
 
     request = {
@@ -270,6 +275,9 @@ def _export(options: argparse.Namespace) -> None:
         "overwrite": options.overwrite,
         "verify": options.verify,
     }
+    if options.dry_run:
+        _print(preview(make_plan(**request)), options)
+        return
     if options.overwrite:
         _ask_before_replacing(options.destination)
     with tqdm(unit="B", unit_scale=True, desc="saving", disable=None) as bar:

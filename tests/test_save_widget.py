@@ -104,6 +104,22 @@ def test_layers_named_x_y_z_are_saved_as_channels(viewer, dock, run, tmp_path):
         np.testing.assert_allclose(written[...][..., channel], layer.data.T, rtol=0, atol=2**-23)
 
 
+def test_an_estimate_says_what_a_save_would_come_to(viewer, dock, qtbot, tmp_path):
+    data = RNG.random((3, *SHAPE), np.float32)
+    data[0, 0, 0, :36] = 7
+    viewer.add_image(data, contrast_limits=(0, 1), name="net")
+    widget = dock()
+    widget.destination.line_edit.value = str(tmp_path / "volume")
+    widget.estimate_button.native.click()
+    assert not widget.estimate_button.enabled
+    qtbot.waitUntil(lambda: "of the sampled" in widget.result.value)
+    assert widget.result.value.startswith("About 0.2 MiB of 0.2 MiB (75")
+    assert "absolute error 4.8e-07 at most, by 1 of 1 chunks" in widget.result.value
+    assert "0.067 % of the sampled values lie outside [0, 1]" in widget.result.value
+    assert widget.estimate_button.enabled
+    assert not (tmp_path / "volume").exists()
+
+
 def test_channels_go_in_the_chosen_order(viewer, dock, run, tmp_path):
     x, y, z = add_affinities(viewer)
     widget = dock()
@@ -507,6 +523,7 @@ def test_every_control_explains_itself(viewer, dock):
         widget.chunk_size,
         widget.encoding,
         widget.region,
+        widget.estimate_button,
         widget.save_button,
         widget.cancel_button,
         widget.progress_bar,

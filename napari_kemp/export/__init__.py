@@ -2,12 +2,14 @@
 
 from napari_kemp.export.api import export
 from napari_kemp.export.plan import Plan, make_plan
+from napari_kemp.export.preview import Preview, preview
 from napari_kemp.export.report import Progress, Report
 from napari_kemp.export.run import execute
 from napari_kemp.export.source import Source, as_source
 
 __all__ = [
     "Plan",
+    "Preview",
     "Progress",
     "Report",
     "Source",
@@ -15,4 +17,5 @@ __all__ = [
     "execute",
     "export",
     "make_plan",
+    "preview",
 ]

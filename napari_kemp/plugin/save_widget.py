@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox, QSizePolicy
 
 from napari_kemp.errors import ExportError, KempError
-from napari_kemp.export import Plan, Progress, Report, execute, make_plan
+from napari_kemp.export import Plan, Progress, Report, execute, make_plan, preview
 from napari_kemp.plugin.channel_groups import group_channels, group_name
 from napari_kemp.plugin.channel_picker import ChannelPicker
 from napari_kemp.plugin.destination import refuse_occupied, suggest_destination
@@ -98,6 +98,7 @@ class SaveWidget(Container):  # type: ignore[misc]
         self._suggested = ""
         self._first: Layer | None = None
         self._complaint = False
+        self._estimating = False
         self._closed = False
 
         self.channels = ChannelPicker(self._saveable_layers, self._on_channels)
@@ -145,6 +146,11 @@ class SaveWidget(Container):  # type: ignore[misc]
             "sections, or in the section on screen only.",
         )
         self.summary = Label(tooltip="What would be written.")
+        self.estimate_button = PushButton(
+            text="Estimate",
+            tooltip="Encode a few chunks, and say how large the volume would become, and how\n"
+            "exact it would be. Nothing is written.",
+        )
         self.save_button = PushButton(text="Save", tooltip="Write the volume.")
         self.cancel_button = PushButton(
             text="Cancel", tooltip="Stop; what has been written so far stays.", enabled=False
@@ -170,7 +176,7 @@ class SaveWidget(Container):  # type: ignore[misc]
             [
                 *(_labelled(widget) for widget in inputs),
                 self.summary,
-                _row(self.save_button, self.cancel_button),
+                _row(self.estimate_button, self.save_button, self.cancel_button),
                 self.progress_bar,
                 self.result,
                 self.open_button,
@@ -195,6 +201,7 @@ class SaveWidget(Container):  # type: ignore[misc]
         ):
             events.connect(self._on_moved)
         self.save_button.changed.connect(self.save)
+        self.estimate_button.changed.connect(self.estimate)
         self.cancel_button.changed.connect(self.cancel)
         self.open_button.changed.connect(self.open_result)
         self.native_parent_changed.connect(self._on_parent_changed)
@@ -218,10 +225,27 @@ class SaveWidget(Container):  # type: ignore[misc]
             plan = make_plan(**self._request(), overwrite=True)
         except KempError as error:
             self.summary.value = str(error)
-            self.save_button.enabled = False
+            self.save_button.enabled = self.estimate_button.enabled = False
         else:
             self.summary.value = _describe(plan, self._sources()[0])
             self.save_button.enabled = True
+            self.estimate_button.enabled = not self._estimating
+
+    def estimate(self) -> None:
+        """Start to encode a few chunks, to say what a save would come to; returns at once."""
+        if self.saving or self._estimating:
+            return
+        try:
+            plan = make_plan(**self._request(), overwrite=True)
+        except KempError as error:
+            self._complain(str(error))
+            return
+        self._estimating = True
+        self.estimate_button.enabled = False
+        self.result.value = "Estimating…"
+        worker = create_worker(_estimate, plan, _progress={"desc": "Estimating a volume"})
+        worker.returned.connect(self._on_estimate)
+        worker.start()
 
     def save(self) -> None:
         """Start to save; returns at once. Asks before it replaces a volume."""
@@ -378,6 +402,12 @@ class SaveWidget(Container):  # type: ignore[misc]
         self.result.value = message
         self._complaint = True
 
+    def _on_estimate(self, said: str) -> None:
+        self._estimating = False
+        if not self._closed and not self.saving:
+            self._complain(said)
+            self.refresh()
+
     def _on_step(self, step: Progress) -> None:
         # napari's own progress bar handles events while it moves, so that steps come out of order,
         # or after the end.
@@ -422,6 +452,7 @@ class SaveWidget(Container):  # type: ignore[misc]
         for widget in self._inputs:
             widget.enabled = not running
         self.save_button.enabled = not running
+        self.estimate_button.enabled = not running and not self._estimating
         self.cancel_button.enabled = running
         self.progress_bar.visible = running
         self.progress_bar.value = 0
@@ -448,14 +479,31 @@ class SaveWidget(Container):  # type: ignore[misc]
         self._cancelled.set()
 
 
+def _estimate(plan: Plan) -> str:
+    """Say what a save would come to, or what is in its way, in a thread of its own."""
+    try:
+        said = preview(plan)
+    except Exception as error:  # whatever a layer's own data may raise when read
+        return str(error)
+    share = 100 * said.bytes_encoded / said.bytes_raw if said.bytes_raw else 100
+    return "\n".join(
+        [
+            f"About {_size(said.bytes_encoded)} of {_size(said.bytes_raw)} ({share:.1f} %), "
+            f"absolute error {said.max_abs_error:.2g} at most, by {said.sampled} of "
+            f"{said.chunks} chunks",
+            *said.notes(),
+        ]
+    )
+
+
 def _labelled(widget: Widget) -> Container:
     label = Label(value=widget.label, tooltip=widget.tooltip)
     label.min_width = label.max_width = _LABEL_WIDTH
     return _row(label, widget)
 
 
-def _row(left: Widget, right: Widget) -> Container:
-    row = Container(widgets=[left, right], layout="horizontal", labels=False)
+def _row(*widgets: Widget) -> Container:
+    row = Container(widgets=list(widgets), layout="horizontal", labels=False)
     row.margins = (0, 0, 0, 0)
     return row
 
