@@ -1,11 +1,11 @@
-"""The command line: ``napari-kemp view | info | export | bench | demo``."""
+"""The command line: ``napari-kemp view | info | export | verify | index | bench | demo``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--json", action="store_true", help="print the report as JSON")
     export.set_defaults(run=_export)
+
+    verify = commands.add_parser(
+        "verify",
+        help="look for missing, damaged, wrongly shaped and out-of-range chunks",
+        description="Decode every chunk of a volume. The exit status is 1 if any is not as it "
+        "should be.",
+    )
+    verify.add_argument("url", metavar="URL", help="path or URL of a volume")
+    verify.add_argument("--threads", type=_positive, metavar="N", help="default: one a processor")
+    verify.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    verify.set_defaults(run=_verify)
+
+    index = commands.add_parser(
+        "index",
+        help="append section tables to the chunks of a volume that has none",
+        description="Make sections of a kempressed volume, or channels of an fpzip volume, "
+        "readable alone. Chunks only grow; other readers ignore what is behind the stream.",
+    )
+    index.add_argument("url", metavar="URL", help="path or URL of a volume")
+    index.add_argument("--dry-run", action="store_true", help="only say what would be appended")
+    index.add_argument("--threads", type=_positive, metavar="N", help="default: one a processor")
+    index.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    index.set_defaults(run=_index)
 
     bench = commands.add_parser(
         "bench", help="measure compression on your own data, beside gzip, zstd and PyPI fpzip"
@@ -297,6 +320,40 @@ def _export(options: argparse.Namespace) -> None:
 
 def _print(result: Any, options: argparse.Namespace) -> None:
     print(json.dumps(result.to_json(), indent=2) if options.json else result)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from napari_kemp.export.verify import Verdict, verify_volume
+    from napari_kemp.precomputed import open_volume
+
+    volume = open_volume(options.url)
+    verdict: Verdict = _walk(volume, verify_volume(volume, threads=options.threads), "verifying")
+    _print(verdict, options)
+    return 1 if verdict.findings else 0
+
+
+def _index(options: argparse.Namespace) -> None:
+    from napari_kemp.export.index import index_volume
+    from napari_kemp.precomputed import open_volume
+
+    volume = open_volume(options.url)
+    steps = index_volume(volume, dry_run=options.dry_run, threads=options.threads)
+    _print(_walk(volume, steps, "indexing"), options)
+
+
+def _walk(volume: Volume, steps: Generator[int, None, Any], verb: str) -> Any:
+    """Drive a walk over all chunks of a volume, and return what it has found."""
+    from contextlib import closing
+
+    from tqdm import tqdm
+
+    total = sum(scale.grid.num_cells for scale in volume.scales)
+    with closing(steps), tqdm(total=total, unit=" chunks", desc=verb, disable=None) as bar:
+        while True:
+            try:
+                bar.update(next(steps) - bar.n)
+            except StopIteration as end:
+                return end.value
 
 
 def _ask_before_replacing(destination: str) -> None:
