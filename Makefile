@@ -34,6 +34,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/napari-kemp bench $(DATA)
 	$(BIN)/python benchmarks/codec.py $(if $(DATA),--data $(DATA)) --out bench-output
+	$(BIN)/python benchmarks/export.py $(if $(DATA),--data $(DATA)) --out bench-output
 
 clean:
 	rm -rf $(VENV) build dist bench-output demo-output
