@@ -3,13 +3,17 @@
 import math
 import operator
 import os
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from napari_kemp.precomputed.reader import ChunkReader
+from napari_kemp.precomputed.cache import Piece
+from napari_kemp.precomputed.grid import Triple
+from napari_kemp.precomputed.reader import ChunkReader, ReadOptions
 
 
 def flip_axes(array: NDArray[Any]) -> NDArray[Any]:
@@ -130,31 +134,69 @@ class LazyArray:
         MemoryError
             If there is no room for the result.
         """
+        return self.read(key)
+
+    def read(self, key: Any, options: ReadOptions | None = None) -> Any:
+        """Read values as indexing does, with options: chunks that fail may count as missing."""
+        ranges, dropped = self._ranges(key)
+        # Before anything is read: what is too large fails here and at once.
+        result = _zeros(tuple(len(each) for each in ranges), self.dtype)
+        if result.size:
+            self._fill(result, ranges, options)
+        return result[tuple(0 if axis in dropped else slice(None) for axis in range(4))]
+
+    def holds(self, key: Any) -> bool:
+        """Whether all that indexing would read is in memory already or on its way there."""
+        ranges, _ = self._ranges(key)
+        return self._reader.holds(_Regions(self._reader, ranges).wanted())
+
+    def _ranges(self, key: Any) -> tuple[list[range], list[int]]:
         ranges, dropped = _selection(key, self.shape)
         if self._channel is not None:
             ranges.insert(0, range(self._channel, self._channel + 1))
             dropped = [0, *(axis + 1 for axis in dropped)]
-        # Before anything is read: what is too large fails here and at once.
-        result = _zeros(tuple(len(each) for each in ranges), self.dtype)
-        if result.size:
-            self._fill(result, ranges)
-        return result[tuple(0 if axis in dropped else slice(None) for axis in range(4))]
+        return ranges, dropped
 
-    def _fill(self, result: NDArray[Any], ranges: list[range]) -> None:
+    def _fill(self, result: NDArray[Any], ranges: list[range], options: ReadOptions | None) -> None:
         downward = tuple(slice(None, None, -1 if each.step < 0 else 1) for each in ranges)
         target = result[downward]
-        channels, *spatial = (each[::-1] if each.step < 0 else each for each in ranges)
-        chunk_zyx = self._reader.grid.chunk_xyz[::-1]
-        z_parts, y_parts, x_parts = (
-            _parts(wanted, extent) for wanted, extent in zip(spatial, chunk_zyx, strict=True)
+        regions = _Regions(self._reader, ranges)
+        self._reader.read(regions.wanted(), partial(regions.place, target), options)
+
+
+class _Regions:
+    """Which pieces of which chunks a region consists of, and where they go in it."""
+
+    def __init__(self, reader: ChunkReader, ranges: list[range]):
+        self._reader = reader
+        self._channels, *spatial = (each[::-1] if each.step < 0 else each for each in ranges)
+        self._z, self._y, self._x = (
+            _parts(wanted, extent)
+            for wanted, extent in zip(spatial, reader.grid.chunk_xyz[::-1], strict=True)
         )
-        cells_xyz = ((x, y, z) for z, y, x in product(z_parts, y_parts, x_parts))
-        channel_slice = slice(channels.start, channels.stop, channels.step)
-        for (x, y, z), chunk_xyzc in self._reader.chunks(cells_xyz):
-            if chunk_xyzc is not None:
-                (to_z, from_z), (to_y, from_y), (to_x, from_x) = z_parts[z], y_parts[y], x_parts[x]
-                chunk = flip_axes(chunk_xyzc)
-                target[:, to_z, to_y, to_x] = chunk[channel_slice, from_z, from_y, from_x]
+
+    def wanted(self) -> Iterator[tuple[Triple, Sequence[int]]]:
+        """Iterate over the cells, x fastest, and the fields that are wanted of each."""
+        for z, y, x in product(self._z, self._y, self._x):
+            _, from_z = self._z[z]
+            sections = range(from_z.start, from_z.stop, from_z.step)
+            yield (x, y, z), self._reader.fields((x, y, z), sections, self._channels)
+
+    def place(self, target: NDArray[Any], cell: Triple, field: int, piece: Piece) -> None:
+        """Copy a piece to where it belongs in `target`, (c, z, y, x)."""
+        if piece is None:
+            return
+        x, y, z = cell
+        (to_z, from_z), (to_y, from_y), (to_x, from_x) = self._z[z], self._y[y], self._x[x]
+        to_c = slice(None)
+        from_c = slice(self._channels.start, self._channels.stop, self._channels.step)
+        if self._reader.field_axis == 2:
+            at = to_z.start + (field - from_z.start) // (from_z.step or 1)
+            to_z, from_z = slice(at, at + 1), slice(0, 1)
+        elif self._reader.field_axis == 3:
+            at = self._channels.index(field)
+            to_c, from_c = slice(at, at + 1), slice(0, 1)
+        target[to_c, to_z, to_y, to_x] = flip_axes(piece)[from_c, from_z, from_y, from_x]
 
 
 def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

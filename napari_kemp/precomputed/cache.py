@@ -1,96 +1,130 @@
-"""Decoded chunks, kept for all arrays of the process in a bounded number of bytes."""
+"""What has been read and decoded, kept for the whole process in a bounded number of bytes."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from concurrent.futures import Future
 from functools import cache
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-_LIMIT_BYTES = 1 << 30
+from napari_kemp import settings
 
-Chunk = NDArray[Any] | None
-"""A decoded chunk, or None where the volume holds none."""
-
-
-class Loading(Future[Chunk]):
-    """A chunk that is on its way.
-
-    Attributes
-    ----------
-    arrived : bool
-        Whether its bytes are here, and only decoding remains.
-    """
-
-    arrived = False
+Piece = NDArray[Any] | None
+"""A decoded piece of a chunk, or None where the volume holds no such chunk."""
 
 
-class ChunkCache:
-    """The least recently used chunks leave first; what is being loaded is loaded once.
+class Kept(Protocol):
+    """What the cache can hold: arrays, section tables, streams."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+
+
+class Loading(Future[Piece]):
+    """A piece that is on its way."""
+
+
+class SharedCache:
+    """The least recently used entries leave first; what is being loaded is loaded once.
 
     Parameters
     ----------
     limit_bytes : int
-        The most bytes of chunks to keep.
+        The most bytes to keep.
     """
 
-    def __init__(self, limit_bytes: int = _LIMIT_BYTES):
+    def __init__(self, limit_bytes: int):
         self._lock = Lock()
-        self._chunks: LRUCache[Hashable, NDArray[Any]] = LRUCache(
-            limit_bytes, getsizeof=lambda chunk: chunk.nbytes
+        self._kept: LRUCache[Hashable, Any] = LRUCache(
+            limit_bytes, getsizeof=lambda entry: int(entry.nbytes)
         )
         self._loading: dict[Hashable, Loading] = {}
 
-    def claim(self, key: Hashable) -> tuple[Loading, bool]:
-        """Return the future of a chunk, and whether the caller is the one who must load it.
+    def claim(self, keys: Iterable[Hashable]) -> list[tuple[Loading | NDArray[Any], bool]]:
+        """Return each piece or its future, and whether the caller is the one who must load it.
 
         Whoever must load it ends with `fulfil` or `fail`, whatever happens.
         """
+        claims: list[tuple[Loading | NDArray[Any], bool]] = []
         with self._lock:
-            chunk = self._chunks.get(key)
-            if chunk is not None:
-                ready = Loading()
-                ready.set_result(chunk)
-                return ready, False
-            if key in self._loading:
-                return self._loading[key], False
-            loading = self._loading[key] = Loading()
-            return loading, True
+            for key in keys:
+                piece = self._kept.get(key)
+                if piece is not None:
+                    claims.append((piece, False))
+                elif key in self._loading:
+                    claims.append((self._loading[key], False))
+                else:
+                    loading = self._loading[key] = Loading()
+                    claims.append((loading, True))
+        return claims
 
-    def fulfil(self, key: Hashable, loading: Loading, chunk: Chunk) -> None:
-        """Hand a loaded chunk to all who wait for it, and keep it.
+    def fulfil(self, key: Hashable, loading: Loading, piece: Piece) -> None:
+        """Hand a loaded piece to all who wait for it, and keep it.
 
-        A missing chunk is not kept: it may be written at any time, by somebody else.
+        A missing one is not kept: it may be written at any time, by somebody else.
         """
         with self._lock:
             if self._loading.get(key) is loading:
                 del self._loading[key]
-                if chunk is not None and chunk.nbytes <= self._chunks.maxsize:
-                    self._chunks[key] = chunk
-        loading.set_result(chunk)
+                if piece is not None:
+                    self._keep(key, piece)
+            if not loading.done():
+                loading.set_result(piece)
 
     def fail(self, key: Hashable, loading: Loading, error: BaseException) -> None:
-        """Hand an error to all who wait for a chunk; who asks next loads it anew."""
+        """Hand an error to all who wait for a piece, if it has not come; who asks next loads it."""
         with self._lock:
             if self._loading.get(key) is loading:
                 del self._loading[key]
-        loading.set_exception(error)
+            if not loading.done():
+                loading.set_exception(error)
 
-    def discard(self, key: Hashable) -> None:
-        """Forget a chunk that has been rewritten, and do not keep what is being loaded of it."""
+    def get(self, key: Hashable) -> Any:
+        """Return what is kept under a key, or None."""
         with self._lock:
-            self._chunks.pop(key, None)
-            self._loading.pop(key, None)
+            return self._kept.get(key)
+
+    def keep(self, key: Hashable, entry: Kept) -> None:
+        """Keep something that helps to load pieces: a section table, an encoded stream."""
+        with self._lock:
+            self._keep(key, entry)
+
+    def _keep(self, key: Hashable, entry: Kept) -> None:
+        if entry.nbytes <= self._kept.maxsize:
+            self._kept[key] = entry
+
+    def discard(self, keys: Iterable[Hashable]) -> None:
+        """Forget what has been rewritten, and do not keep what is being loaded of it."""
+        with self._lock:
+            for key in keys:
+                self._kept.pop(key, None)
+                self._loading.pop(key, None)
+
+    def holds(self, keys: Iterable[Hashable]) -> bool:
+        """Whether all of these are kept or on their way."""
+        with self._lock:
+            return all(key in self._kept or key in self._loading for key in keys)
+
+    def resize(self, limit_bytes: int) -> None:
+        """Change the limit; what is too much then leaves."""
+        with self._lock:
+            kept = list(self._kept.items())
+            self._kept = LRUCache(limit_bytes, getsizeof=lambda entry: int(entry.nbytes))
+            for key, entry in kept:
+                self._keep(key, entry)
 
     @property
     def nbytes(self) -> int:
         """Bytes that are kept now."""
-        return int(self._chunks.currsize)
+        return int(self._kept.currsize)
 
 
 @cache
-def shared_cache() -> ChunkCache:
+def shared_cache() -> SharedCache:
     """Return the cache that all arrays of this process share."""
-    return ChunkCache()
+    shared = SharedCache(settings.current().cache_bytes)
+    settings.on_change(lambda new: shared.resize(new.cache_bytes))
+    return shared

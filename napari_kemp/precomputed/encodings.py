@@ -37,12 +37,16 @@ class Encoding:
         strides. `seekable` asks for section tables, where the encoding knows them.
     gzip : bool
         Whether chunks are gzipped on a local disk, as CloudVolume does.
+    field_axis : int or None
+        Along which axis of (x, y, z, c) a chunk consists of pieces that can be decoded alone, the
+        fields of an fpzip stream; None where a chunk can only be decoded whole.
     """
 
     decode: Callable[[bytes, ChunkShape, np.dtype[Any], ScaleInfo], NDArray[Any]]
     check: Callable[[bytes, ChunkShape, np.dtype[Any], ScaleInfo], object]
     encode_many: Callable[[Sequence[NDArray[Any]], ScaleInfo, bool], list[bytes]]
     gzip: bool
+    field_axis: int | None = None
 
 
 def find_encoding(name: str) -> Encoding:
@@ -171,8 +175,10 @@ def _encode_one_segmentation(chunk_xyzc: NDArray[Any], scale: ScaleInfo) -> byte
 
 
 ENCODINGS = {
-    "kempressed": Encoding(_decode_kempressed, _check_kempressed, _encode_kempressed, gzip=False),
-    "fpzip": Encoding(_decode_fpzip, _check_fpzip, _encode_fpzip, gzip=False),
+    "kempressed": Encoding(
+        _decode_kempressed, _check_kempressed, _encode_kempressed, gzip=False, field_axis=2
+    ),
+    "fpzip": Encoding(_decode_fpzip, _check_fpzip, _encode_fpzip, gzip=False, field_axis=3),
     "raw": Encoding(_decode_raw, _check_raw, _encode_raw, gzip=True),
     "compressed_segmentation": Encoding(
         _decode_compressed_segmentation,

@@ -69,8 +69,18 @@ class ObjectStore:
 
         return ts.KvStore.open(self._spec, context=_context()).result()
 
-    def read(self, key: str | bytes) -> Future[StoredObject | None]:
-        """Begin to read an object.
+    def read(
+        self, key: str | bytes, byte_range: slice | None = None
+    ) -> Future[StoredObject | None]:
+        """Begin to read an object, or some bytes of it.
+
+        Parameters
+        ----------
+        key : str or bytes
+            Its name; or its key, for shards.
+        byte_range : slice, optional
+            Of the object as it is, without transport suffix: `slice(10, 20)`, or `slice(-20, None)`
+            for its end. To reach beyond it is an error.
 
         Returns
         -------
@@ -78,16 +88,34 @@ class ObjectStore:
             Of the object, or of None where there is none; OSError if it cannot be read.
         """
         outcome: Future[StoredObject | None] = Future()
-        self._try(key, self._suffixes, outcome)
+        suffixes = self._suffixes if byte_range is None else ("",)
+        self._try(key, suffixes, byte_range, outcome)
         return outcome
 
+    @property
+    def reads_ranges(self) -> bool:
+        """Whether objects are stored, as far as is known, so that some of their bytes are useful.
+
+        Of what is compressed for transport they are not.
+        """
+        return not self._suffixes[0]
+
     def _try(
-        self, key: str | bytes, suffixes: tuple[str, ...], outcome: Future[StoredObject | None]
+        self,
+        key: str | bytes,
+        suffixes: tuple[str, ...],
+        byte_range: slice | None,
+        outcome: Future[StoredObject | None],
     ) -> None:
         suffix = suffixes[0]
 
         def settle(read: Any) -> None:
-            _in_flight.discard(read)
+            try:
+                go_on(read)
+            finally:
+                _in_flight.discard(read)
+
+        def go_on(read: Any) -> None:
             try:
                 found = read.result()
             except _FAILURES as error:
@@ -102,7 +130,7 @@ class ObjectStore:
                     self._suffixes = (suffix, *others)
                 outcome.set_result(StoredObject(found.value, suffix))
             elif len(suffixes) > 1:
-                self._try(key, suffixes[1:], outcome)
+                self._try(key, suffixes[1:], byte_range, outcome)
             else:
                 outcome.set_result(None)
 
@@ -110,7 +138,9 @@ class ObjectStore:
             outcome.set_exception(OSError("the process is ending"))
             return
         try:
-            read = self._kvstore.read(key + suffix if isinstance(key, str) else key)
+            read = self._kvstore.read(
+                key + suffix if isinstance(key, str) else key, byte_range=byte_range
+            )
         except _FAILURES as error:
             outcome.set_exception(OSError(_reason(error)))
             return

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from napari_kemp.errors import ChunkError, CodecError, InfoError
 from napari_kemp.precomputed.array import LazyArray, flip_axes
+from napari_kemp.precomputed.decode import worker_threads
 from napari_kemp.precomputed.encodings import find_encoding
 from napari_kemp.precomputed.grid import Box, ChunkGrid, Triple
 from napari_kemp.precomputed.info import ScaleInfo, VolumeInfo
 from napari_kemp.precomputed.location import Location
-from napari_kemp.precomputed.reader import ChunkReader, worker_threads
+from napari_kemp.precomputed.reader import ChunkReader
 from napari_kemp.precomputed.sharding import chunk_key, open_shards
 from napari_kemp.precomputed.storage import ObjectStore, StoredObject
 
@@ -276,7 +277,13 @@ class Scale:
         else:
             self._store = open_shards(self.location, info.sharding)
         self._reader = ChunkReader(
-            volume.url, info, self.grid, self.dtype, self.num_channels, self._read_object
+            volume.url,
+            info,
+            self.grid,
+            self.dtype,
+            self.num_channels,
+            self._read_object,
+            self._takes_ranges,
         )
         self.array = LazyArray(self._reader)
 
@@ -301,7 +308,7 @@ class Scale:
         ChunkError
             If it is damaged or unreachable.
         """
-        ((_, chunk_xyzc),) = self._reader.chunks([cell_xyz])
+        chunk_xyzc = self._reader.chunk(cell_xyz)
         return None if chunk_xyzc is None else flip_axes(chunk_xyzc)
 
     def load_chunk(self, cell_xyz: Triple) -> bytes | None:
@@ -500,10 +507,17 @@ class Scale:
                 "which is outside the volume's folder"
             )
 
-    def _read_object(self, cell_xyz: Triple) -> Future[StoredObject | None]:
+    def _read_object(
+        self, cell_xyz: Triple, byte_range: slice | None = None
+    ) -> Future[StoredObject | None]:
         if self.info.sharding is None:
-            return self._store.read(self.grid.name(cell_xyz))
-        return self._store.read(chunk_key(cell_xyz, self.grid.shape_xyz))
+            return self._store.read(self.grid.name(cell_xyz), byte_range)
+        return self._store.read(chunk_key(cell_xyz, self.grid.shape_xyz), byte_range)
+
+    def _takes_ranges(self) -> bool:
+        # Shards that are gzipped inside must be fetched whole; TensorStore ranges over the others.
+        packed = (self.info.sharding or {}).get("data_encoding", "raw") != "raw"
+        return not packed and self._store.reads_ranges
 
     def _store_part(self, cell_xyz: Triple, part: NDArray[Any]) -> int:
         chunk_czyx = part[np.newaxis] if part.ndim == 3 else part
