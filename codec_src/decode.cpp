@@ -198,9 +198,8 @@ StreamStart read_header(const std::uint8_t* data, std::size_t size) {
 namespace {
 
 // Decodes by vectors what can be: float32 with residuals of a symbol and verbatim bits.
-bool lanes_apply(const StreamHeader& header, const DecodeJob& job) {
-  return !header.is_double && header.bits() > NarrowResidual::kMostBits && !job.keep_states &&
-         job.array.data != nullptr;
+bool lanes_apply(const StreamHeader& header) {
+  return !header.is_double && header.bits() > NarrowResidual::kMostBits;
 }
 
 void decode_in_lanes(const LanesKernel& kernel, const StreamHeader& header, std::uint32_t fields,
@@ -210,6 +209,7 @@ void decode_in_lanes(const LanesKernel& kernel, const StreamHeader& header, std:
                          header.bits(),
                          transform == Transform::plus_two};
   std::vector<LaneJob> lanes(count);
+  std::vector<LaneState> states(jobs->keep_states ? count * (fields + 1) : 0);
   for (std::size_t n = 0; n < count; ++n) {
     const DecodeJob& job = jobs[n];
     LaneJob& lane = lanes[n];
@@ -220,6 +220,7 @@ void decode_in_lanes(const LanesKernel& kernel, const StreamHeader& header, std:
     lane.exact = job.exact;
     lane.out = job.array.data;
     std::copy(job.array.strides.begin(), job.array.strides.end(), lane.strides);
+    lane.states = job.keep_states ? states.data() + n * (fields + 1) : nullptr;
   }
   constexpr std::size_t kAlignment = 64;
   // Not a vector, which would write zeros over megabytes that the kernel fills anyway.
@@ -229,8 +230,16 @@ void decode_in_lanes(const LanesKernel& kernel, const StreamHeader& header, std:
   std::align(kAlignment, space - kAlignment, start, space);
   kernel.decode(shape, lanes.data(), count, start);
   // A lane only knows that something is wrong; alone, the stream tells what.
-  for (std::size_t n = 0; n < count; ++n)
-    if (lanes[n].failed) decode_together<1>(header, fields, transform, jobs + n);
+  for (std::size_t n = 0; n < count; ++n) {
+    if (lanes[n].failed) {
+      decode_together<1>(header, fields, transform, jobs + n);
+    } else if (jobs[n].keep_states) {
+      for (std::uint32_t field = 0; field <= fields; ++field) {
+        const LaneState& state = lanes[n].states[field];
+        jobs[n].fields.push_back({jobs[n].start.offset + state.offset, state.low, state.range});
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -258,7 +267,7 @@ void decode(const StreamHeader& header, std::uint32_t fields, Transform transfor
 #if KEMP_X86
   if (path >= Path::avx2) {
     const LanesKernel& kernel = path == Path::avx512 ? kAvx512Lanes : kAvx2Lanes;
-    while (count >= kFewestLanes && lanes_apply(header, *jobs)) {
+    while (count >= kFewestLanes && lanes_apply(header)) {
       const std::size_t batch = std::min(count, 2 * kernel.lanes);
       decode_in_lanes(kernel, header, fields, transform, jobs, batch);
       jobs += batch;

@@ -21,6 +21,13 @@ struct LanesShape {
   bool plus_two;
 };
 
+// Where a field starts: the state of the coder, `offset` counted from the job's first byte.
+struct LaneState {
+  std::uint64_t offset;
+  std::uint32_t low;
+  std::uint32_t range;
+};
+
 struct LaneJob {
   const std::uint8_t* at;   // the first of the coder's bytes
   const std::uint8_t* end;  // of all there are
@@ -28,8 +35,9 @@ struct LaneJob {
   std::uint32_t range;
   bool exact;   // the last field ends at `end`
   bool failed;  // result: these bytes are damaged, and what was stored is of no use
-  char* out;    // sample 0 of the first field
+  char* out;    // sample 0 of the first field; null where the samples are not wanted
   std::ptrdiff_t strides[4];
+  LaneState* states;  // result: one for each field, and one behind the last; may be null
 };
 
 // A kernel takes up to twice the streams that its vectors have lanes.

@@ -168,6 +168,18 @@ struct Group {
     for (std::size_t lane = 0; lane < L; ++lane) promise_lane(lane);
   }
 
+  // Between fields the coders are in the same state as those of a decoder that goes alone.
+  void keep_states(std::uint32_t field) {
+    for (std::size_t lane = 0; lane < count; ++lane) {
+      const LaneJob& job = jobs[lane];
+      if (job.states == nullptr) continue;
+      const auto rest = static_cast<std::uint64_t>(input[lane].end -
+                                                   reinterpret_cast<const std::uint8_t*>(at[lane]));
+      const auto size = static_cast<std::uint64_t>(job.end - job.at);
+      job.states[field] = {size - rest - 4, low[lane], range[lane]};
+    }
+  }
+
   void finish() {
     for (std::size_t lane = 0; lane < count; ++lane) {
       const auto* here = reinterpret_cast<const std::uint8_t*>(at[lane]);
@@ -499,6 +511,7 @@ void store_rows(const Group<V>& g, const float* samples, const LanesShape& shape
   bool adjacent = g.count == L;
   for (std::size_t lane = 0; lane < g.count; ++lane) {
     const LaneJob& job = g.jobs[lane];
+    if (job.out == nullptr) return;  // of all jobs or of none
     rows[lane] = job.out + static_cast<std::ptrdiff_t>(y) * job.strides[1] +
                  static_cast<std::ptrdiff_t>(z) * job.strides[2] +
                  static_cast<std::ptrdiff_t>(field) * job.strides[3];
@@ -533,7 +546,10 @@ void decode_groups(const LanesShape& shape, Group<V>* const (&groups)[G], const 
   const std::size_t row = row_bytes<V>(shape) / sizeof(float);
   const std::size_t slots = std::size_t{shape.extent[1]} + 1;
   for (std::uint32_t field = 0; field < shape.fields; ++field) {
-    for (Group<V>* g : groups) g->models.reset(2 * shape.bits + 1);
+    for (Group<V>* g : groups) {
+      g->keep_states(field);
+      g->models.reset(2 * shape.bits + 1);
+    }
     std::size_t slot = 0;
     for (std::uint32_t z = 0; z < shape.extent[2]; ++z) {
       for (std::uint32_t y = 0; y < shape.extent[1]; ++y, slot = slot + 1 == slots ? 0 : slot + 1) {
@@ -562,6 +578,7 @@ void decode_groups(const LanesShape& shape, Group<V>* const (&groups)[G], const 
       }
     }
   }
+  for (Group<V>* g : groups) g->keep_states(shape.fields);
 }
 
 template <class V>

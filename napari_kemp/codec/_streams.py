@@ -104,7 +104,7 @@ class Job:
 
     def kind(self) -> tuple[Any, ...]:
         """Jobs of one kind can be decoded together."""
-        return self.header, self.exact, self.keep_states
+        return self.header, self.exact, self.keep_states, self.out is None
 
 
 def read_header(data: Buffer) -> tuple[Header, State]:

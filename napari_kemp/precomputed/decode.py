@@ -76,6 +76,8 @@ def in_groups(chunks: Sequence[Encoded], *, whole: bool) -> list[list[Encoded]]:
     whole : bool
         Whether chunks are decoded one by one, so that lanes do not matter.
     """
+    if not chunks:
+        return []
     lanes = sum(chunk.lanes for chunk in chunks)
     most = len(chunks) if whole else settings.current().threads
     number = max(1, min(most, lanes if whole else lanes // _LANES))
@@ -87,6 +89,18 @@ def in_groups(chunks: Sequence[Encoded], *, whole: bool) -> list[list[Encoded]]:
         groups[-1].append(chunk)
         filled += chunk.lanes
     return groups
+
+
+def full_groups(chunks: Sequence[Encoded]) -> tuple[list[list[Encoded]], list[Encoded]]:
+    """Return groups that fill all lanes of a thread, and the chunks that are too few for one."""
+    groups: list[list[Encoded]] = []
+    rest: list[Encoded] = []
+    for chunk in chunks:
+        rest.append(chunk)
+        if sum(each.lanes for each in rest) >= 2 * _LANES:
+            groups.append(rest)
+            rest = []
+    return groups, rest
 
 
 def decode_group(

@@ -16,10 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kemp import settings
 from napari_kemp.errors import ChunkError, CodecError
 from napari_kemp.precomputed import stopwatch
 from napari_kemp.precomputed.cache import Loading, Piece, shared_cache
-from napari_kemp.precomputed.decode import Encoded, decode_group, in_groups, worker_threads
+from napari_kemp.precomputed.decode import (
+    Encoded,
+    decode_group,
+    full_groups,
+    in_groups,
+    worker_threads,
+)
 from napari_kemp.precomputed.encodings import ChunkShape, find_encoding
 from napari_kemp.precomputed.fetch import ChunkFetcher, Fetched
 from napari_kemp.precomputed.grid import ChunkGrid, Triple
@@ -34,8 +41,7 @@ _WINDOW_CELLS = 1024
 _WINDOW_BYTES = 1 << 28
 
 # How long to hope for more chunks to decode together, while a thread could decode what is there.
-_PATIENCE_SECONDS = 0.02
-_LANES_WORTH_STARTING = 64
+_PATIENCE_SECONDS = 0.1
 
 Place = Callable[[Triple, int, Piece], None]
 """Takes a cell, a field of it, and the piece (x, y, z, c)."""
@@ -257,11 +263,14 @@ class ChunkReader:
         for cell, fields in wanted:
             chunk_bytes = math.prod(self._shape_xyzc(cell)) * self.dtype.itemsize
             number = self.num_fields(cell)
+            most = _WINDOW_BYTES
             if self._fetcher.habit.tables or len(fields) == number:
                 cost = chunk_bytes * len(fields) // number
             else:
-                cost = chunk_bytes // 2  # what a stream takes that has to be fetched whole
-            if window and (nbytes + cost > _WINDOW_BYTES or len(window) == _WINDOW_CELLS):
+                # A stream has to be fetched whole; it goes into the cache, and is there only once.
+                cost = chunk_bytes // 2
+                most = max(_WINDOW_BYTES // 4, settings.current().cache_bytes * 2 // 5)
+            if window and (nbytes + cost > most or len(window) == _WINDOW_CELLS):
                 yield window
                 window, nbytes = [], 0
             window.append((cell, fields))
@@ -344,11 +353,12 @@ class _Window:
                     self._fail(cell, self._reader.error(cell, reason))
                 outstanding.clear()
             self._check_abandoned()
-            enough = sum(each.lanes for each in waiting) >= _LANES_WORTH_STARTING
-            if outstanding and waiting and (whole or enough or (idle and not arrived)):
-                for group in in_groups(waiting, whole=whole):
-                    decoding.append(worker_threads().submit(self._decode, group))
-                waiting = []
+            if outstanding:
+                hurry = whole or (idle and not arrived)
+                groups, waiting = (
+                    full_groups(waiting) if not hurry else (in_groups(waiting, whole=whole), [])
+                )
+                decoding += [worker_threads().submit(self._decode, group) for group in groups]
         if waiting:
             first, *rest = in_groups(waiting, whole=whole)
             decoding += [worker_threads().submit(self._decode, group) for group in rest]
