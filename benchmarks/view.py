@@ -1,0 +1,250 @@
+"""Time to look at a section of a large kempressed volume, beside CloudVolume.
+
+    python benchmarks/view.py AFFINITIES [--out DIR] [--rounds N]
+
+AFFINITIES is a volume of real affinities (three channels); its finest scale is tiled to
+1024 x 1024 x 64 x 3 and written in chunks of 128 x 128 x 64, once with section tables and once as
+CloudVolume writes it. Measured on the local disk, alternating between the peers; medians. Leaves
+view.json and view.md in DIR.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import napari_kemp
+from napari_kemp import settings
+from napari_kemp.codec import _core, kempressed
+from napari_kemp.precomputed import stopwatch
+
+SIZE_XYZ = (1024, 1024, 64)
+CHUNK_XYZ = (128, 128, 64)
+
+
+def make_volume(source: np.ndarray, folder: Path, *, seekable: bool) -> None:
+    volume = napari_kemp.create_volume(
+        folder, size=SIZE_XYZ, resolution=(4, 4, 50), chunk_size=CHUNK_XYZ, encoding="kempressed"
+    )
+    (scale,) = volume.scales
+    for cell in scale.grid.cells():
+        box = scale.grid.box(cell)
+        z, y, x = (
+            # Back and forth, so that no seam is sharper than the data.
+            mirrored(np.arange(start, stop), n)
+            for start, stop, n in zip(
+                box.start_xyz[::-1], box.stop_xyz[::-1], source.shape[1:], strict=True
+            )
+        )
+        part = source[:, z[:, None, None], y[:, None], x]
+        scale.write_chunk(cell, kempressed.encode(part.T, seekable=seekable))
+
+
+def mirrored(positions: np.ndarray, length: int) -> np.ndarray:
+    at = positions % (2 * length)
+    return np.minimum(at, 2 * length - 1 - at)
+
+
+def timed(action: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def cloudvolume_section(folder: Path, z: int) -> float:
+    from cloudvolume import CloudVolume
+
+    volume = CloudVolume(f"file://{folder}", progress=False, fill_missing=True, parallel=1)
+    return timed(lambda: volume[:, :, z])
+
+
+def our_sections(folder: Path, z: int) -> dict[str, Any]:
+    """Look at a section nobody has seen, at the next one, and at the first again."""
+    array = napari_kemp.open_volume(folder).scales[0].array
+
+    def look(at: int) -> None:
+        for channel in range(3):
+            array.channel(channel)[at]
+
+    array.read(np.s_[:, :1, :1, :1])  # the first use of the threads, not of the volume's data
+    array = napari_kemp.open_volume(folder).scales[0].array
+    with stopwatch.measured() as spent:
+        cold = timed(lambda: look(z))
+    return {
+        "cold": cold,
+        "next": timed(lambda: look(z + 1)),
+        "seen": timed(lambda: look(z)),
+        "waiting": spent.waiting,
+        "decoding": spent.decoding,
+        "assembling": spent.assembling,
+    }
+
+
+def measure(folders: dict[str, Path], rounds: int) -> dict[str, Any]:
+    rng = random.Random(0)
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in folders}
+    peer: list[float] = []
+    for _ in range(rounds):
+        z = rng.randrange(SIZE_XYZ[2] - 1)
+        for name, folder in folders.items():
+            figures[name].append({"z": z, **our_sections(folder, z)})
+        peer.append(cloudvolume_section(folders["plain"], z))
+    medians = {
+        name: {key: statistics.median(each[key] for each in rows) for key in rows[0]}
+        for name, rows in figures.items()
+    }
+    return {
+        "medians": medians,
+        "cloudvolume": statistics.median(peer),
+        "rounds": {"ours": figures, "cloudvolume": peer},
+    }
+
+
+class _RangeHandler(SimpleHTTPRequestHandler):
+    """Serve files and their ranges, and count the bytes."""
+
+    protocol_version = "HTTP/1.1"
+
+    sent = 0
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        size = path.stat().st_size
+        start, stop, status = 0, size, 200
+        if (wanted := self.headers.get("Range", "")).startswith("bytes="):
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start = int(first) if first else size - int(last)
+            stop = min(int(last) + 1, size) if first and last else size
+            status = 206
+        self.send_response(status)
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        with path.open("rb") as file:
+            file.seek(start)
+            self.wfile.write(file.read(stop - start))
+        _RangeHandler.sent += stop - start
+
+
+class _Server(ThreadingHTTPServer):
+    # Python's own queue of 5 drops connections, which then take a second each.
+    request_queue_size = 256
+
+
+def bytes_over_http(folder: Path, z: int) -> dict[str, float]:
+    handler = partial(_RangeHandler, directory=str(folder))
+    with _Server(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        array = napari_kemp.open_volume(url).scales[0].array
+        _RangeHandler.sent = 0
+        seconds = timed(lambda: array[:, z])
+        server.shutdown()
+    stored = sum(path.stat().st_size for path in folder.glob("*/*"))
+    return {"fetched": _RangeHandler.sent, "stored": stored, "seconds": seconds}
+
+
+def peak_memory(folder: Path) -> dict[str, float]:
+    """Scroll through a whole volume in a process of its own, with a small cache."""
+    program = (
+        "import re, sys, napari_kemp, pathlib, tensorstore\n"
+        "from napari_kemp import settings\n"
+        "settings.configure(cache_mb=int(sys.argv[2]))\n"
+        "array = napari_kemp.open_volume(sys.argv[1]).scales[0].array\n"
+        "for z in range(0, 64, 3): array[:, z]\n"
+        "status = pathlib.Path('/proc/self/status').read_text()\n"
+        "print(int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) / 1024)\n"
+    )
+    found = {}
+    for limit in (256, settings.current().cache_mb):
+        run = [sys.executable, "-c", program, str(folder), str(limit)]
+        peak = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+        found[f"cache {limit} MiB"] = float(peak)
+    return found
+
+
+def markdown(results: dict[str, Any]) -> str:
+    peer = results["cloudvolume"]
+    lines = [
+        f"CloudVolume, one section of all chunks: {peer:.2f} s. {results['machine']}",
+        "",
+        "| volume | cold | against CloudVolume | next section | seen before | waiting for storage "
+        "| decoding, all threads | assembling, all threads |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in results["medians"].items():
+        cells = [f"{row['cold'] * 1e3:.0f} ms", f"{peer / row['cold']:.0f} x"]
+        cells += [
+            f"{row[key] * 1e3:.1f} ms"
+            for key in ("next", "seen", "waiting", "decoding", "assembling")
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    http = results["http"]
+    lines += [
+        "",
+        f"Over HTTP, one cold section: {http['fetched'] / 1e6:.2f} MB of "
+        f"{http['stored'] / 1e6:.0f} MB (1/{http['stored'] / http['fetched']:.0f}), "
+        f"{http['seconds'] * 1e3:.0f} ms.",
+        "",
+        "Peak memory, every third section: "
+        + "; ".join(
+            f"{name}, {limit}: {peak:.0f} MiB"
+            for name, peaks in results["memory"].items()
+            for limit, peak in peaks.items()
+        )
+        + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("affinities", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    source = np.asarray(napari_kemp.open_volume(options.affinities).scales[0].array)
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {name: Path(temporary) / name for name in ("seekable", "plain")}
+        for name, folder in folders.items():
+            make_volume(source, folder, seekable=name == "seekable")
+        del source
+        results = measure(folders, options.rounds)
+        results["http"] = bytes_over_http(folders["seekable"], 37)
+        results["memory"] = {name: peak_memory(folder) for name, folder in folders.items()}
+    results["machine"] = (
+        f"{os.cpu_count()} processors, {platform.machine()}, lanes: {_core.paths()[-1]}, "
+        f"cache {settings.current().cache_mb} MiB"
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "view.json").write_text(json.dumps(results, indent=1) + "\n")
+    text = markdown(results)
+    (options.out / "view.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
