@@ -155,6 +155,7 @@ def test_a_layer_remembers_its_volume(tmp_path):
         "chunk_size": (32, 32, 4),
         "encoding": "raw",
         "padding": ((0, 0), (1, 1), (1, 2)),
+        "sampled_levels": {},
     }
 
 

@@ -1,5 +1,7 @@
 """From a volume to the layers that show it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -7,8 +9,9 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from napari_kemp.errors import InfoError, KempError
-from napari_kemp.plugin.level_view import LevelView
+from napari_kemp.plugin.level_view import LevelView, Source
 from napari_kemp.plugin.origin import KEY, Origin
+from napari_kemp.plugin.overview import SampledArray, sampled_scales
 from napari_kemp.plugin.pyramid import Pyramid, build_pyramid
 from napari_kemp.precomputed import Volume
 
@@ -42,22 +45,35 @@ def volume_layers(volume: Volume) -> list[LayerData]:
     name = volume_name(volume.url)
     if not all(volume.scales[0].info.size):
         raise InfoError(f"{volume.url}: the volume is empty, there is nothing to show")
-    pyramid = build_pyramid([scale.info for scale in volume.scales])
+    coarsest = volume.scales[-1]
+    sampled = sampled_scales(coarsest.info, coarsest.info.chunk_sizes[0])
+    arrays: list[Any] = [scale.array for scale in volume.scales]
+    arrays += [SampledArray(arrays[-1], scale, coarsest.info.voxel_offset) for scale in sampled]
+    pyramid = build_pyramid([*(scale.info for scale in volume.scales), *sampled])
+    levels = _Levels(
+        pyramid,
+        arrays,
+        {
+            number: sampled[level.scale - len(volume.scales)].lattice
+            for number, level in enumerate(pyramid.levels)
+            if level.scale >= len(volume.scales)
+        },
+    )
     channels = volume.info.num_channels
     # napari's Labels take integers only; what else calls itself a segmentation is drawn as it is.
     if volume.info.type == "segmentation" and np.dtype(volume.info.data_type).kind in "iu":
         channel = 0 if channels == 1 else None
-        return [_layer(volume, pyramid, channel, name, {}, "labels")]
+        return [_layer(volume, levels, channel, name, {}, "labels")]
     limits = {"contrast_limits": _contrast_limits(volume)}
     if channels == 1:
-        return [_layer(volume, pyramid, 0, name, {"colormap": "gray", **limits}, "image")]
+        return [_layer(volume, levels, 0, name, {"colormap": "gray", **limits}, "image")]
     if channels not in _CHANNEL_COLORS:
-        return [_layer(volume, pyramid, None, name, {"colormap": "gray", **limits}, "image")]
+        return [_layer(volume, levels, None, name, {"colormap": "gray", **limits}, "image")]
     suffixes = "xyz" if channels == 3 else "01"
     return [
         _layer(
             volume,
-            pyramid,
+            levels,
             channel,
             f"{name} {suffixes[channel]}",
             {"colormap": color, "blending": "additive", **limits},
@@ -74,16 +90,30 @@ def volume_name(url: str) -> str:
     return PurePosixPath(path).name or urlsplit(bare).netloc or bare
 
 
+@dataclass(frozen=True)
+class _Levels:
+    """What the layers of a volume show: the levels, and an array (c, z, y, x) for each scale.
+
+    `sampled` tells which levels are samples, and of how many voxels of the coarsest scale.
+    """
+
+    pyramid: Pyramid
+    arrays: Sequence[Any]
+    sampled: dict[int, tuple[int, int, int]]
+
+
 def _layer(
     volume: Volume,
-    pyramid: Pyramid,
+    levels: _Levels,
     channel: int | None,
     name: str,
     look: dict[str, Any],
     layer_type: str,
 ) -> LayerData:
-    levels = [
-        LevelView(volume.scales[level.scale].array, channel, level.padding_zyx)
+    source = Source()
+    pyramid = levels.pyramid
+    views = [
+        LevelView(levels.arrays[level.scale], channel, level.padding_zyx, source)
         for level in pyramid.levels
     ]
     finest = volume.scales[0].info
@@ -102,6 +132,7 @@ def _layer(
         chunk_size=finest.chunk_sizes[0],
         encoding=finest.encoding,
         padding=pyramid.levels[0].padding_zyx,
+        sampled_levels=levels.sampled,
     )
     arguments = {
         "name": name,
@@ -109,11 +140,11 @@ def _layer(
         "translate": [0.0] * len(extra) + translate,
         "units": ["pixel"] * len(extra) + ["nm"] * 3,
         "axis_labels": (*extra, "z", "y", "x"),
-        "multiscale": len(levels) > 1,
+        "multiscale": len(views) > 1,
         "metadata": {KEY: origin},
         **look,
     }
-    return (levels if len(levels) > 1 else levels[0]), arguments, layer_type
+    return (views if len(views) > 1 else views[0]), arguments, layer_type
 
 
 def _contrast_limits(volume: Volume) -> tuple[float, float]:

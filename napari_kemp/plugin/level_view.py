@@ -1,11 +1,20 @@
 """A lazy window onto a scale's array: one channel of it, with room around the volume."""
 
 import operator
+import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_kemp.plugin.drawing import drawing_options
+from napari_kemp.plugin.prefetch import scrolling_of
+
+
+class Source:
+    """Stands for the volume that a layer shows."""
 
 
 class LevelView:
@@ -24,6 +33,8 @@ class LevelView:
         The channel to show as (z, y, x); None keeps all four axes.
     padding_zyx
         Voxels of background before and after the volume, along z, y and x.
+    source
+        What the views of one layer have in common, so that it can be found again.
     """
 
     def __init__(
@@ -31,9 +42,11 @@ class LevelView:
         array: Any,
         channel: int | None = None,
         padding_zyx: Sequence[tuple[int, int]] = ((0, 0), (0, 0), (0, 0)),
+        source: Source | None = None,
     ) -> None:
         channels = range(array.shape[0])
         self._array = array
+        self.source = source or Source()
         # Voxel numbers of the array along each axis: the padding is what lies outside of it.
         self._axes: tuple[int | range, ...] = (
             channels if channel is None else channels[channel],
@@ -84,6 +97,7 @@ class LevelView:
         keys = iter(_expand(key, self.ndim))
         view = object.__new__(LevelView)
         view._array = self._array
+        view.source = self.source
         view._axes = tuple(
             axis[next(keys)] if isinstance(axis, range) else axis for axis in self._axes
         )
@@ -113,12 +127,22 @@ class LevelView:
         )
         values = np.zeros([len(axis) for axis in rising], self.dtype)
         if all(part.stop > part.start for part in inside):
-            stored = (axis[part] for axis, part in zip(rising, inside, strict=True))
-            values[inside] = self._array[
-                tuple(slice(axis.start, axis.stop, axis.step) for axis in stored)
-            ]
+            stored = [axis[part] for axis, part in zip(rising, inside, strict=True)]
+            values[inside] = self._read(stored, sys._getframe(1))
         values = values[flips].reshape(self.shape)
         return values if dtype is None else values.astype(dtype, copy=False)
+
+    def _read(self, stored: list[range], caller: FrameType) -> NDArray[Any]:
+        key = tuple(slice(axis.start, axis.stop, axis.step) for axis in stored)
+        options = drawing_options(caller, self.source)
+        if options is None:
+            values: NDArray[Any] = self._array[key]
+            return values
+        values = self._array.read(key, options)
+        if len(stored[1]) == 1:
+            rest = key[:1], stored[1].start, key[2:]
+            scrolling_of(self.source).arrive(self._array, *rest)
+        return values
 
     def __repr__(self) -> str:
         return f"<LevelView shape={self.shape} dtype={self.dtype} of {self._array!r}>"

@@ -33,6 +33,9 @@ class Origin(TypedDict):
     """How its chunks are encoded."""
     padding: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     """Voxels of background that the layer shows before and after the volume, along z, y, x."""
+    sampled_levels: dict[int, tuple[int, int, int]]
+    """Levels that no scale of the volume stands behind: each shows one voxel of the coarsest scale
+    for so many of them along x, y and z."""
 
 
 def origin_of(metadata: Mapping[str, Any]) -> Origin | None:

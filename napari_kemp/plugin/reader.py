@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -45,12 +45,37 @@ def get_reader(path: PathOrPaths) -> ReaderFunction | None:
     return partial(_read, [url for url in urls if url is not None])
 
 
+def open_layers(urls: Sequence[str]) -> list[LayerData]:
+    """Open volumes, and describe the layers that show them.
+
+    Of remote volumes the window stays alive meanwhile, and slicing is moved to the background.
+    Where coarse levels are samples, that is said.
+    """
+    from napari_kemp.plugin.session import (
+        say_what_is_sampled,
+        slice_in_background,
+        take_napari_settings,
+        with_the_window_alive,
+    )
+    from napari_kemp.precomputed import open_volume
+
+    def layers() -> list[LayerData]:
+        return [layer for url in urls for layer in volume_layers(open_volume(url))]
+
+    take_napari_settings()
+    if any(url.removeprefix(_PREFIX).startswith(_REMOTE) for url in urls):
+        slice_in_background()
+        opened = with_the_window_alive(layers)
+    else:
+        opened = layers()
+    say_what_is_sampled(opened)
+    return opened
+
+
 def _read(urls: list[str], path: PathOrPaths) -> list[LayerData]:
     # napari hands over once more what `get_reader` has already looked at.
     del path
-    from napari_kemp.precomputed import open_volume
-
-    return [layer for url in urls for layer in volume_layers(open_volume(url))]
+    return open_layers(urls)
 
 
 def _volume_url(path: str) -> str | None:

@@ -6,8 +6,7 @@ from typing import Any
 import napari
 from napari.layers import Layer
 
-from napari_kemp.plugin.layers import volume_layers
-from napari_kemp.precomputed import open_volume
+from napari_kemp.plugin.reader import open_layers
 
 
 def view(urls: Sequence[str]) -> None:
@@ -24,9 +23,7 @@ def view(urls: Sequence[str]) -> None:
 
 def viewer_of(urls: Sequence[str]) -> Any:
     """Open volumes in a new viewer, at their middle section, with a scale bar."""
-    layers = [
-        Layer.create(*layer_data) for url in urls for layer_data in volume_layers(open_volume(url))
-    ]
+    layers = [Layer.create(*layer_data) for layer_data in open_layers(urls)]
     viewer = napari.Viewer()
     for layer in layers:
         viewer.add_layer(layer)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from napari_kemp import settings
 from napari_kemp.precomputed.cache import Piece
 from napari_kemp.precomputed.grid import Triple
 from napari_kemp.precomputed.reader import ChunkReader, ReadOptions
@@ -145,10 +146,14 @@ class LazyArray:
             self._fill(result, ranges, options)
         return result[tuple(0 if axis in dropped else slice(None) for axis in range(4))]
 
-    def holds(self, key: Any) -> bool:
-        """Whether all that indexing would read is in memory already or on its way there."""
+    def prefetch(self, key: Any, options: ReadOptions | None = None) -> None:
+        """Read what indexing would need into the cache, unless it is too much for it."""
         ranges, _ = self._ranges(key)
-        return self._reader.holds(_Regions(self._reader, ranges).wanted())
+        # All channels of a chunk come together, or are wanted soon.
+        nbytes = math.prod(len(each) for each in ranges[1:]) * self.dtype.itemsize
+        if nbytes * self._reader.num_channels <= settings.current().cache_bytes // 8:
+            wanted = _Regions(self._reader, ranges).wanted()
+            self._reader.read(wanted, lambda cell, field, piece: None, options)
 
     def _ranges(self, key: Any) -> tuple[list[range], list[int]]:
         ranges, dropped = _selection(key, self.shape)

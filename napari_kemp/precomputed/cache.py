@@ -103,11 +103,6 @@ class SharedCache:
                 self._kept.pop(key, None)
                 self._loading.pop(key, None)
 
-    def holds(self, keys: Iterable[Hashable]) -> bool:
-        """Whether all of these are kept or on their way."""
-        with self._lock:
-            return all(key in self._kept or key in self._loading for key in keys)
-
     def resize(self, limit_bytes: int) -> None:
         """Change the limit; what is too much then leaves."""
         with self._lock:

@@ -187,10 +187,6 @@ class ChunkReader:
         whole.flags.writeable = False
         return whole
 
-    def holds(self, wanted: Iterable[_Wanted]) -> bool:
-        """Whether all of these pieces are in the cache or on their way there."""
-        return shared_cache().holds(self.key(c, f) for c, fields in wanted for f in fields)
-
     def key(self, cell: Triple, field: int) -> Hashable:
         """Return the name of a piece in the cache."""
         return (self._token, cell, field)

@@ -1,0 +1,215 @@
+"""What napari draws of volumes that are damaged, slow or far away; and what everybody else gets."""
+
+import threading
+import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from volumes import create_layers, make_volume
+
+from napari_kemp import ChunkError, open_volume, settings
+from napari_kemp.plugin import drawing, prefetch
+from napari_kemp.plugin.reader import get_reader
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What napari's notifications say."""
+    import napari.utils.notifications as notifications
+
+    messages = []
+    for kind in ("show_info", "show_warning"):
+        monkeypatch.setattr(notifications, kind, messages.append)
+    monkeypatch.setattr(drawing, "_reported", set())
+    return messages
+
+
+def damaged_volume(folder):
+    volume = make_volume(folder, size=(64, 64, 7), offset=(0, 0, 0), levels=1)
+    (folder / "4_4_50" / "32-64_0-32_0-4").write_bytes(b"damaged")
+    (folder / "4_4_50" / "32-64_0-32_0-4.gz").unlink()
+    return open_volume(volume.url)
+
+
+def test_a_damaged_chunk_is_drawn_as_background_and_told_once(tmp_path, make_napari_viewer, said):
+    volume = damaged_volume(tmp_path / "v")
+    good = np.asarray(open_volume(volume.url).scales[0].array[0, 1, 32:])
+    viewer = make_napari_viewer(show=True)
+    layers = [viewer.add_layer(layer) for layer in create_layers(volume)]
+    for z in (1, 2, 1):
+        viewer.dims.set_point(0, z * 50)
+    drawn = layers[0]._slice.image.raw
+    np.testing.assert_array_equal(drawn[32:], good)
+    assert not drawn[:32, 32:].any()
+    assert drawn[:32, :32].any()
+    (message,) = [each for each in said if "32-64_0-32_0-4" in each]
+    assert message.startswith(f"Drawn as background: {volume.url}, scale 4_4_50, chunk ")
+    # Everybody else gets the truth, or an error.
+    for read in (
+        lambda: np.asarray(layers[0].data),
+        lambda: np.asarray(layers[1].data[1]),
+        lambda: np.asarray(layers[1].data[1, :, 20:40]),
+        lambda: volume.scales[0].array[0, 1],
+    ):
+        with pytest.raises(ChunkError, match="chunk 32-64_0-32_0-4"):
+            read()
+    np.testing.assert_array_equal(layers[0].data[1, 32:], good)
+
+
+class Slow(SimpleHTTPRequestHandler):
+    """Takes its time for each chunk."""
+
+    delay = 0.5
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        time.sleep(self.delay)
+        super().do_GET()
+
+
+@pytest.fixture
+def slow_server(tmp_path):
+    class Handler(Slow):
+        pass
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+        daemon_threads = True
+
+        def handle_error(self, request, client_address):
+            pass  # clients may leave
+
+    with Server(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server.url = f"http://127.0.0.1:{server.server_address[1]}"
+        server.handler = Handler
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def napari_settings():
+    """napari's settings, as they were afterwards."""
+    from napari.settings import get_settings
+
+    found = get_settings()
+    before = found.experimental.async_
+    yield found
+    found.experimental.async_ = before
+
+
+def test_a_slow_server_does_not_block_the_window(
+    tmp_path, make_napari_viewer, qtbot, said, slow_server, napari_settings
+):
+    volume = make_volume(tmp_path / "v", size=(64, 64, 7), offset=(0, 0, 0), levels=1)
+    expected = volume.scales[0].array[...]
+    viewer = make_napari_viewer(show=True)
+    warm = viewer.add_image(np.zeros((7, 64, 64)))  # the first picture takes napari a while
+    viewer.screenshot(flash=False)
+    viewer.layers.remove(warm)
+    url = f"{slow_server.url}/v"
+
+    from qtpy.QtCore import QTimer
+
+    ticks = [time.perf_counter()]
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
+    timer.start(10)
+    opened = get_reader(f"precomputed://{url}")(url)
+    opening = np.diff(ticks).max()
+    opened_at = len(ticks)
+    assert len(ticks) > 10
+    from napari.layers import Layer
+
+    layers = [viewer.add_layer(Layer.create(*one)) for one in opened]
+    viewer.dims.set_point(0, 50)
+    qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=30000)
+    ticks.append(time.perf_counter())
+    viewer.dims.set_point(0, 5 * 50)
+    qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=30000)
+    timer.stop()
+    assert opening < 0.2
+    assert np.diff(ticks[opened_at:]).max() < 0.2
+    for layer, values in zip(layers, expected, strict=True):
+        np.testing.assert_array_equal(layer._slice.image.raw, values[5])
+        np.testing.assert_array_equal(layer.data, values)
+    assert [each for each in said if "for this session" in each]
+    saved = napari_settings._save_dict()
+    assert "async_" not in saved.get("experimental", {})
+
+
+def test_background_slicing_can_be_refused(tmp_path, said, slow_server, napari_settings):
+    make_volume(tmp_path / "v", levels=1)
+    napari_settings.experimental.async_ = False
+    before = settings.current()
+    try:
+        settings.configure(async_slicing=False)
+        get_reader(f"{slow_server.url}/v/info")(None)
+        assert not napari_settings.experimental.async_
+        assert said == []
+        settings.configure(async_slicing=True)
+        get_reader(f"{slow_server.url}/v/info")(None)
+        get_reader(f"{slow_server.url}/v/info")(None)
+        assert napari_settings.experimental.async_
+        assert len(said) == 1
+    finally:
+        settings.configure(async_slicing=before.async_slicing)
+
+
+def test_what_was_scrolled_past_is_given_up(
+    tmp_path, make_napari_viewer, qtbot, said, slow_server, napari_settings
+):
+    from napari.layers import Layer
+    from napari.utils.notifications import notification_manager
+
+    volume = make_volume(tmp_path / "v", size=(64, 64, 40), offset=(0, 0, 0), levels=1)
+    expected = volume.scales[0].array[...]
+    viewer = make_napari_viewer(show=True)
+    opened = get_reader(f"{slow_server.url}/v/info")(None)
+    layers = [viewer.add_layer(Layer.create(*one)) for one in opened]
+    viewer.dims.set_point(0, 0)
+    qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=30000)
+    records = len(notification_manager.records)
+    popups = []
+    notification_manager.notification_ready.connect(popups.append)
+    slow_server.handler.delay = 2.0
+    try:
+        began = time.perf_counter()
+        for z in (8, 16, 24, 32):
+            viewer.dims.set_point(0, z * 50)
+            qtbot.wait(100)
+        qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=30000)
+        assert time.perf_counter() - began < 4.5  # not two seconds for each of the four
+    finally:
+        slow_server.handler.delay = 0.01
+        notification_manager.notification_ready.disconnect(popups.append)
+    for layer, values in zip(layers, expected, strict=True):
+        np.testing.assert_array_equal(layer._slice.image.raw, values[32])
+    assert popups == []
+    del notification_manager.records[records:]
+
+
+def test_the_next_sections_are_read_ahead(tmp_path, make_napari_viewer, qtbot):
+    volume = make_volume(tmp_path / "v", size=(64, 64, 60), offset=(0, 0, 0), levels=1)
+    viewer = make_napari_viewer()
+    layers = [viewer.add_layer(layer) for layer in create_layers(volume)]
+    reader = volume.scales[0]._reader
+    from napari_kemp.precomputed.cache import shared_cache
+
+    def kept(z):
+        return shared_cache().get(reader.key((0, 0, z // 4), 0)) is not None
+
+    viewer.dims.set_point(0, 40 * 50)
+    viewer.dims.set_point(0, 42 * 50)
+    qtbot.waitUntil(lambda: kept(44), timeout=5000)  # the next chunk
+    assert not kept(48)
+    viewer.dims.set_point(0, 41 * 50)
+    viewer.dims.set_point(0, 40 * 50)
+    qtbot.waitUntil(lambda: kept(39), timeout=5000)
+    assert not kept(48) and not kept(35)
+    assert layers
+    prefetch._one_thread().submit(int).result()
