@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from napari_kemp.codec import kempressed
 from napari_kemp.errors import CodecError
 from napari_kemp.precomputed import ScaleInfo
-from napari_kemp.precomputed.encodings import ENCODINGS, find_encoding
+from napari_kemp.precomputed.encodings import ENCODINGS, find_encoder, find_encoding
 from napari_kemp.precomputed.transport import SUFFIXES, unwrap, wrap_gzip
 
 
@@ -116,9 +116,12 @@ def test_encoding_takes_any_strides():
 
 
 def test_unknown_encodings_say_what_is_supported():
-    with pytest.raises(CodecError, match="'zfpc' is not supported; supported are kempressed, fp"):
-        find_encoding("zfpc")
-    assert set(ENCODINGS) == {"kempressed", "fpzip", "raw", "compressed_segmentation"}
+    with pytest.raises(CodecError, match="'bossdb' is not supported; supported are kempressed, fp"):
+        find_encoding("bossdb")
+    with pytest.raises(CodecError, match="'png' can be read but not written; choose kempressed"):
+        find_encoder("png")
+    writable = {name for name, encoding in ENCODINGS.items() if encoding.encode_many}
+    assert writable == {"kempressed", "fpzip", "raw", "compressed_segmentation"}
 
 
 @settings(deadline=None, max_examples=60)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from napari_kemp.codec import SectionTable, fpzip, kempressed
 from napari_kemp.errors import CodecError
 from napari_kemp.precomputed import compressed_segmentation
+from napari_kemp.precomputed.foreign import PACKAGES, foreign_decoder
 from napari_kemp.precomputed.info import ScaleInfo
 
 ChunkShape = tuple[int, int, int, int]
+EncodeMany = Callable[[Sequence[NDArray[Any]], ScaleInfo, bool], list[bytes]]
 
 
 class WrongShapeError(CodecError):
@@ -32,9 +34,10 @@ class Encoding:
     check : callable
         ``check(data, shape_xyzc, dtype, scale)`` raises CodecError if it can tell, without decoding
         them, that the bytes do not hold a chunk of that shape and type.
-    encode_many : callable
+    encode_many : callable or None
         ``encode_many(chunks_xyzc, scale, seekable)`` returns the bytes of each; chunks may have any
-        strides. `seekable` asks for section tables, where the encoding knows them.
+        strides. `seekable` asks for section tables, where the encoding knows them. None where
+        chunks can be read but not written.
     gzip : bool
         Whether chunks are gzipped on a local disk, as CloudVolume does.
     field_axis : int or None
@@ -44,7 +47,7 @@ class Encoding:
 
     decode: Callable[[bytes, ChunkShape, np.dtype[Any], ScaleInfo], NDArray[Any]]
     check: Callable[[bytes, ChunkShape, np.dtype[Any], ScaleInfo], object]
-    encode_many: Callable[[Sequence[NDArray[Any]], ScaleInfo, bool], list[bytes]]
+    encode_many: EncodeMany | None
     gzip: bool
     field_axis: int | None = None
 
@@ -62,6 +65,21 @@ def find_encoding(name: str) -> Encoding:
             f"the encoding {name!r} is not supported; supported are {', '.join(ENCODINGS)}"
         )
     return ENCODINGS[name]
+
+
+def find_encoder(name: str) -> EncodeMany:
+    """Return how chunks are encoded.
+
+    Raises
+    ------
+    CodecError
+        If the encoding is not supported, or can only be read; says which can be written.
+    """
+    encode_many = find_encoding(name).encode_many
+    if encode_many is None:
+        writable = ", ".join(each for each, encoding in ENCODINGS.items() if encoding.encode_many)
+        raise CodecError(f"the encoding {name!r} can be read but not written; choose {writable}")
+    return encode_many
 
 
 def _check_header(header: fpzip.Header, shape_xyzc: ChunkShape, dtype: np.dtype[Any]) -> None:
@@ -186,5 +204,9 @@ ENCODINGS = {
         _encode_compressed_segmentation,
         gzip=True,
     ),
+    **{
+        name: Encoding(decode := foreign_decoder(name), decode, None, gzip=False)
+        for name in PACKAGES
+    },
 }
-"""All encodings that can be read and written, by their names in the ``info`` file."""
+"""All encodings that can be read, by their names in the ``info`` file."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_kemp.errors import ChunkError, CodecError, InfoError
 from napari_kemp.precomputed.array import LazyArray, flip_axes
 from napari_kemp.precomputed.decode import worker_threads
-from napari_kemp.precomputed.encodings import find_encoding
+from napari_kemp.precomputed.encodings import find_encoder, find_encoding
 from napari_kemp.precomputed.grid import Box, ChunkGrid, Triple
 from napari_kemp.precomputed.info import ScaleInfo, VolumeInfo
 from napari_kemp.precomputed.location import Location
@@ -149,7 +149,7 @@ def create_from_info(url: str | os.PathLike[str], info: VolumeInfo) -> "Volume":
     info_url = location.object_url("info")
     for index, scale in enumerate(info.scales):
         try:
-            find_encoding(scale.encoding)
+            find_encoder(scale.encoding)
         except CodecError as error:
             raise InfoError(f"{info_url}: scales[{index}].encoding: {error}") from None
     volume = Volume(location, info)
@@ -354,7 +354,7 @@ class Scale:
                     f"{self.name}: expected {self.num_channels} channels (c, z, y, x), "
                     f"got shape {chunk_czyx.shape}"
                 )
-        encode = find_encoding(self.info.encoding).encode_many
+        encode = find_encoder(self.info.encoding)
         return encode([flip_axes(chunk_czyx) for chunk_czyx in chunks_czyx], self.info, seekable)
 
     def decode_chunk(self, cell_xyz: Triple, data: bytes) -> NDArray[Any]:
