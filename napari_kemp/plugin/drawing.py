@@ -15,6 +15,9 @@ from typing import Any
 from napari_kemp.errors import ChunkError
 from napari_kemp.precomputed.reader import AbandonedError, ReadOptions
 
+# Long enough for the layers of one volume to be drawn one after the other.
+_MISSING_SECONDS = 2.0
+
 _SLICING = "napari.layers._scalar_field._slice"
 
 
@@ -31,7 +34,8 @@ def drawing_options(caller: FrameType, source: Hashable) -> ReadOptions | None:
     if caller.f_globals.get("__name__") != _SLICING:
         return None
     request = caller.f_locals.get("self")
-    return ReadOptions(on_error=_report, abandoned=_superseded(request, source))
+    abandoned = _superseded(request, source)
+    return ReadOptions(_report, abandoned, missing_seconds=_MISSING_SECONDS)
 
 
 def quiet_abandoned() -> None:

@@ -40,6 +40,8 @@ _TIMEOUT_SECONDS = 120.0
 _WINDOW_CELLS = 1024
 _WINDOW_BYTES = 1 << 28
 
+_MISSING_CELLS = 1 << 16
+
 # How long to hope for more chunks to decode together, while a thread could decode what is there.
 _PATIENCE_SECONDS = 0.1
 
@@ -61,10 +63,14 @@ class ReadOptions:
         Is told of each chunk that cannot be read, which then counts as missing; None to raise.
     abandoned : callable or None
         Whether nobody wants the result any more; asked every now and then.
+    missing_seconds : float
+        How old the knowledge may be that the volume does not hold a chunk: what draws several
+        channels need not look for it several times. For all else the answer is of now.
     """
 
     on_error: Callable[[ChunkError], None] | None = None
     abandoned: Callable[[], bool] | None = None
+    missing_seconds: float = 0.0
 
 
 _Wanted = tuple[Triple, Sequence[int]]
@@ -112,6 +118,7 @@ class ChunkReader:
         self._ranged = ranged
         # Not the URL: a volume that is opened anew is read anew.
         self._token = object()
+        self._missing: dict[Triple, float] = {}
         self._fetcher = ChunkFetcher(
             self._token,
             self._read_bytes,
@@ -187,12 +194,23 @@ class ChunkReader:
         whole.flags.writeable = False
         return whole
 
+    def is_missing(self, cell: Triple, seconds: float) -> bool:
+        """Whether the volume did not hold a chunk so many seconds ago."""
+        return time.monotonic() - self._missing.get(cell, -math.inf) < seconds
+
+    def note_missing(self, cell: Triple) -> None:
+        """Note that the volume does not hold a chunk now."""
+        if len(self._missing) >= _MISSING_CELLS:
+            self._missing.clear()
+        self._missing[cell] = time.monotonic()
+
     def key(self, cell: Triple, field: int) -> Hashable:
         """Return the name of a piece in the cache."""
         return (self._token, cell, field)
 
     def discard(self, cell: Triple) -> None:
         """Forget a chunk that has been rewritten."""
+        self._missing.pop(cell, None)
         fields = range(self.num_fields(cell))
         shared_cache().discard(
             [*(self.key(cell, field) for field in fields), *self._fetcher.keys(cell)]
@@ -315,6 +333,9 @@ class _Window:
 
     def _begin(self, cell: Triple, fields: list[int]) -> None:
         arrivals = self._arrivals
+        if self._reader.is_missing(cell, self._options.missing_seconds):
+            arrivals.put((cell, None))
+            return
         try:
             find_encoding(self._reader.info.encoding)
         except CodecError as error:
@@ -378,6 +399,8 @@ class _Window:
         elif isinstance(fetched, BaseException):
             self._fail(cell, fetched)
         elif fetched is None:
+            if not self._reader.is_missing(cell, self._options.missing_seconds):
+                self._reader.note_missing(cell)
             for field, loading in self._mine[cell].items():
                 shared_cache().fulfil(self._reader.key(cell, field), loading, None)
         else:

@@ -1,6 +1,7 @@
 """Objects in a folder: TensorStore's KvStore, and the suffixes that name transport compression."""
 
 import atexit
+import os
 import re
 import threading
 import time
@@ -49,19 +50,29 @@ class ObjectStore:
         TensorStore KvStore spec.
     suffixes : tuple of str
         Transport suffixes that names may have here.
+    folder : str, optional
+        The folder on a local disk.
     """
 
-    def __init__(self, url: str, spec: dict[str, Any], suffixes: tuple[str, ...] = ("",)):
+    def __init__(
+        self,
+        url: str,
+        spec: dict[str, Any],
+        suffixes: tuple[str, ...] = ("",),
+        folder: str | None = None,
+    ):
         self.url = url
         self._spec = spec
         self._suffixes = suffixes
+        self._folder = folder
 
     @classmethod
     def at(cls, location: Location) -> "ObjectStore":
         """Return the objects of a folder."""
         has_files = location.scheme in ("file", "http", "https")
         suffixes = transport.SUFFIXES if has_files else ("",)
-        return cls(location.url, location.spec(), suffixes)
+        folder = f"{location.path}/" if location.is_local else None
+        return cls(location.url, location.spec(), suffixes, folder)
 
     @cached_property
     def _kvstore(self) -> Any:
@@ -89,6 +100,13 @@ class ObjectStore:
         """
         outcome: Future[StoredObject | None] = Future()
         suffixes = self._suffixes if byte_range is None else ("",)
+        if self._folder is not None and isinstance(key, str):
+            # Most chunks of a large volume are missing, and asking the disk costs far less.
+            path = self._folder + key
+            suffixes = tuple(suffix for suffix in suffixes if os.path.lexists(path + suffix))
+            if not suffixes:
+                outcome.set_result(None)
+                return outcome
         self._try(key, suffixes, byte_range, outcome)
         return outcome
 
