@@ -298,6 +298,8 @@ def _context() -> Any:
     # TensorStore's own 32 retries take minutes to report that a server is not there.
     return ts.Context(
         {
+            # Of shards, the indices.
+            "cache_pool": {"total_bytes_limit": 64 << 20},
             "http_request_retries": {
                 "max_retries": 4,
                 "initial_delay": "200ms",
