@@ -152,19 +152,21 @@ class ObjectStore:
             else:
                 outcome.set_result(None)
 
-        if _ending.is_set():
-            outcome.set_exception(OSError("the process is ending"))
-            return
+        call = object()
+        _calling.add(call)
         try:
+            if _ending.is_set():
+                raise OSError("the process is ending")
             read = self._kvstore.read(
                 key + suffix if isinstance(key, str) else key, byte_range=byte_range
             )
+            # TensorStore cancels a read that nobody refers to any more.
+            _in_flight.add(read)
+            read.add_done_callback(settle)
         except _FAILURES as error:
             outcome.set_exception(OSError(_reason(error)))
-            return
-        # TensorStore cancels a read that nobody refers to any more.
-        _in_flight.add(read)
-        read.add_done_callback(settle)
+        finally:
+            _calling.discard(call)
 
     def write(self, key: str, data: bytes, *, gzip: bool = False) -> int:
         """Write an object whole or not at all, and return how many bytes were stored.
@@ -276,17 +278,18 @@ class ObjectStore:
 
 
 _in_flight: set[Any] = set()
+_calling: set[object] = set()
 _ending = threading.Event()
 
 
 @atexit.register
 def _stop_reading() -> None:
-    """Let no read end after the interpreter: its callback would bring the process down."""
+    """Let no read begin or end after the interpreter: that would bring the process down."""
     _ending.set()
     for read in list(_in_flight):
         read.cancel()
     deadline = time.monotonic() + 5
-    while _in_flight and time.monotonic() < deadline:
+    while (_in_flight or _calling) and time.monotonic() < deadline:
         time.sleep(0.001)
 
 
