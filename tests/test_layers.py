@@ -180,6 +180,35 @@ def test_every_voxel_of_every_level_is_drawn_in_its_place(tmp_path, size, offset
             np.testing.assert_array_equal(data, np.pad(scale.array[channel], padding))
 
 
+@pytest.mark.parametrize("offset", [0, 1, -4999, 123457])
+def test_mips_meet_at_the_far_corner_of_a_long_axis(offset):
+    """Of 10001 voxels and an odd offset no level divides, and all end within half a voxel."""
+
+    class Place:
+        def __init__(self, level):
+            f = 2**level
+            self.resolution = (4 * f, 4 * f, 40)
+            self.voxel_offset = (offset // f, offset // f, offset)
+            stop = -(-(offset + 10001) // f)
+            self.size = (stop - offset // f, stop - offset // f, 7)
+
+    pyramid = build_pyramid([Place(level) for level in range(7)])
+    assert len(pyramid.levels) == 7
+    shapes = [
+        [n + a + b for n, (a, b) in zip(Place(i).size[::-1], level.padding_zyx, strict=True)]
+        for i, level in enumerate(pyramid.levels)
+    ]
+    for i, level in enumerate(pyramid.levels):
+        # napari's only idea of a level's place: stretched over the box of the finest.
+        for axis in (1, 2):
+            factor = shapes[0][axis] / shapes[i][axis]
+            before = level.padding_zyx[axis][0]
+            for voxel in (0, Place(i).size[2 - axis]):  # its first corner and its last
+                drawn = (before + voxel) * factor + pyramid.voxel_offset_xyz[2 - axis]
+                true = (Place(i).voxel_offset[2 - axis] + voxel) * 2**i
+                assert abs(drawn - true) < 0.5
+
+
 def test_levels_are_drawn_pixel_on_pixel(tmp_path, make_napari_viewer):
     """Blocks of whole coarsest voxels look the same at every level, wherever the volume begins."""
     size, offset = (61, 54, 3), (5, -3, 2)
