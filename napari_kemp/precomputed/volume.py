@@ -19,6 +19,7 @@ from napari_kemp.precomputed.encodings import find_encoder, find_encoding
 from napari_kemp.precomputed.grid import Box, ChunkGrid, Triple
 from napari_kemp.precomputed.info import ScaleInfo, VolumeInfo
 from napari_kemp.precomputed.location import Location
+from napari_kemp.precomputed.ranges import server_takes_ranges
 from napari_kemp.precomputed.reader import ChunkReader
 from napari_kemp.precomputed.sharding import chunk_key, open_shards
 from napari_kemp.precomputed.storage import ObjectStore, StoredObject
@@ -517,7 +518,11 @@ class Scale:
     def _takes_ranges(self) -> bool:
         # Shards that are gzipped inside must be fetched whole; TensorStore ranges over the others.
         packed = (self.info.sharding or {}).get("data_encoding", "raw") != "raw"
-        return not packed and self._store.reads_ranges
+        if packed or not self._store.reads_ranges:
+            return False
+        if self.location.scheme not in ("http", "https"):
+            return True
+        return server_takes_ranges(self._volume_location.object_url("info"))
 
     def _store_part(self, cell_xyz: Triple, part: NDArray[Any]) -> int:
         chunk_czyx = part[np.newaxis] if part.ndim == 3 else part
