@@ -1,0 +1,104 @@
+"""A function of arrays as an array: nothing is computed but what is looked at."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class LazyMap:
+    """The values of a function, voxel by voxel, of arrays that have the same shape.
+
+    Indexing gives another of its kind; `numpy.asarray` reads the arrays, and only there, and calls
+    the function. So a viewer may cut out a field of view through all sections first, and pick one
+    section of it then.
+
+    Parameters
+    ----------
+    function
+        Takes one numpy array for each of ``arrays``, all of the same shape, and returns one of that
+        shape, or with one axis more behind: (z, y, x) and with ``components`` (z, y, x, 3).
+    arrays
+        Arrays that are indexed for free: of numpy or Dask, or lazy views.
+    dtype
+        Type of the values.
+    components
+        Extent of the last axis that the function adds; None if it adds none.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., NDArray[Any]],
+        arrays: Sequence[Any],
+        dtype: Any = np.float32,
+        components: int | None = None,
+    ) -> None:
+        shapes = {tuple(array.shape) for array in arrays}
+        if len(shapes) != 1:
+            raise ValueError(f"expected arrays of one shape, got {sorted(shapes)}")
+        self._function = function
+        self._arrays = tuple(arrays)
+        self._components = components
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each axis, and components."""
+        own = () if self._components is None else (self._components,)
+        return (*(int(n) for n in self._arrays[0].shape), *own)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all values would take in memory."""
+        return self.size * int(self.dtype.itemsize)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Shape of the stored chunks, where the first array has some."""
+        chunks = getattr(self._arrays[0], "chunks", None)
+        if chunks is None or not all(isinstance(chunk, int) for chunk in chunks):
+            return None
+        return (*chunks, *(() if self._components is None else (self._components,)))
+
+    def __getitem__(self, key: Any) -> "LazyMap":
+        # All components of a voxel are computed together, so that a key must not reach them.
+        keys = key if isinstance(key, tuple) else (key,)
+        spatial = self.ndim - (self._components is not None)
+        if self._components is not None and len(keys) == self.ndim:
+            if keys[-1] not in (slice(None), Ellipsis):
+                raise IndexError("components of a voxel are read together: index with ':'")
+            keys = keys[:spatial]
+        return LazyMap(
+            self._function, [array[keys] for array in self._arrays], self.dtype, self._components
+        )
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError("computed values cannot be changed: make an array of them first")
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without axes")
+        return self.shape[0]
+
+    def __array__(
+        self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("computed values become an array only by computing them")
+        values = self._function(*(np.asarray(array) for array in self._arrays))
+        return np.asarray(values, self.dtype if dtype is None else dtype)
+
+    def __repr__(self) -> str:
+        name = getattr(self._function, "__name__", repr(self._function))
+        return f"<LazyMap {name} shape={self.shape} dtype={self.dtype}>"

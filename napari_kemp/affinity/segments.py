@@ -1,0 +1,88 @@
+"""Segments that thresholded affinities leave connected."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_kemp.affinity.convention import Convention
+
+# What cc3d reads of a voxel's bits: whether it is joined to the voxel after and before it along
+# its x, y and z, which are the first, second and third axis of the array, whatever they mean.
+_AFTER_BEFORE = ((1, 2), (4, 8), (16, 32))
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """A region cut into segments.
+
+    Attributes
+    ----------
+    labels
+        (z, y, x) uint32: the number of a voxel's segment, from 1; 0 where a voxel is joined to no
+        other.
+    count
+        Number of segments, of two voxels or more.
+    largest
+        The number of the largest one; 0 if there is none.
+    largest_voxels
+        Its size in voxels.
+    """
+
+    labels: NDArray[np.uint32]
+    count: int
+    largest: int
+    largest_voxels: int
+
+
+def find_segments(
+    affinities_czyx: NDArray[Any], threshold: float, convention: Convention
+) -> Segments:
+    """Find the connected components of the affinity graph.
+
+    A voxel and its neighbour along an axis are joined where the affinity of the two is at least
+    the threshold; a segment is what can be reached from a voxel that way. Affinities that lead out
+    of the region join nothing.
+
+    Parameters
+    ----------
+    affinities_czyx
+        (3, z, y, x) of numbers, channels as ``convention`` says; NaN joins nothing.
+    threshold
+        The smallest affinity that joins.
+    convention
+        Which channel speaks of which neighbour.
+    """
+    import cc3d
+
+    graph = _graph(affinities_czyx, threshold, convention)
+    if graph.size == 0:
+        return Segments(np.zeros(graph.shape, np.uint32), 0, 0, 0)
+    components = cc3d.color_connectivity_graph(graph, connectivity=6)
+    sizes = np.bincount(components.ravel(order="K"))
+    segments = np.flatnonzero(sizes > 1)
+    number = np.zeros(len(sizes), np.uint32)
+    number[segments] = np.arange(1, len(segments) + 1, dtype=np.uint32)
+    labels = np.ascontiguousarray(number[components])
+    if not len(segments):
+        return Segments(labels, 0, 0, 0)
+    largest = int(sizes[segments].argmax())
+    return Segments(labels, len(segments), largest + 1, int(sizes[segments[largest]]))
+
+
+def _graph(
+    affinities_czyx: NDArray[Any], threshold: float, convention: Convention
+) -> NDArray[np.uint8]:
+    """Say of each voxel to which of its six neighbours it is joined, in the bits of cc3d."""
+    joined = convention.by_axis_zyx(affinities_czyx) >= threshold
+    graph = np.zeros(joined.shape[1:], np.uint8)
+    for axis, (after, before) in enumerate(_AFTER_BEFORE):
+        lower: list[slice] = [slice(None)] * 3
+        upper = lower.copy()
+        lower[axis], upper[axis] = slice(None, -1), slice(1, None)
+        below, above = tuple(lower), tuple(upper)
+        pair = joined[axis][above if convention.offset == -1 else below]
+        graph[above] |= pair * np.uint8(before)
+        graph[below] |= pair * np.uint8(after)
+    return graph
