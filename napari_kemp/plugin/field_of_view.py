@@ -49,7 +49,8 @@ def field_of_view(
             "the whole layer as the region"
         )
     camera = viewer.scene.camera
-    half = np.array(viewer.canvas.size) / camera.zoom / 2
+    # In a grid each cell shows the same place, and is what one sees of it.
+    half = np.array(viewer.canvas.viewbox_size(viewer.layers)) / camera.zoom / 2
     displayed = viewer.dims.displayed
     scale, translate = layer.scale[-3:], layer.translate[-3:]
     start, stop = [0, 0, 0], list(source.shape_zyx)
@@ -62,7 +63,7 @@ def field_of_view(
             world = np.array([viewer.dims.point[viewer_axis]] * 2)
         else:
             continue
-        world = world * _layer_units_in_world(viewer, layer, axis)
+        world = world * layer_units_in_world(viewer, layer, axis)
         # A voxel is drawn around its coordinate: voxel 3 from 2.5 to 3.5.
         first, last = np.floor((world - translate[axis]) / scale[axis] + 0.5).astype(int)
         first, last = first - source.padding_zyx[axis], last - source.padding_zyx[axis]
@@ -75,7 +76,7 @@ def field_of_view(
     return (start[2], start[1], start[0]), (stop[2], stop[1], stop[0])
 
 
-def _layer_units_in_world(viewer: "ViewerModel", layer: "Layer", axis: int) -> float:
+def layer_units_in_world(viewer: "ViewerModel", layer: "Layer", axis: int) -> float:
     """Units of the layer that one unit of the canvas spans, along z, y or x (0 to 2)."""
     units = viewer.layers.extent.units
     if units is None:

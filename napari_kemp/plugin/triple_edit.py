@@ -9,6 +9,23 @@ from magicgui.widgets import LineEdit
 from napari_kemp.errors import ExportError
 
 
+def parse_triple(text: str, what: str, *, whole: bool = False) -> tuple[Any, Any, Any]:
+    """Read three numbers, separated by commas, blanks and the like.
+
+    Raises
+    ------
+    ExportError
+        If the text is something else; ``what`` says in the message what it should be.
+    """
+    words = [word for word in re.split(r"[\s,;×\[\]()]+", text) if word]
+    try:
+        a, b, c = (int(word) if whole else float(word) for word in words)
+    except ValueError:
+        numbers = "whole numbers" if whole else "numbers"
+        raise ExportError(f"{what}: expected three {numbers}, x, y, z, not {text!r}") from None
+    return a, b, c
+
+
 class TripleEdit(LineEdit):  # type: ignore[misc]
     """Three numbers separated by commas or blanks, as one would copy them from an ``info`` file.
 
@@ -41,14 +58,7 @@ class TripleEdit(LineEdit):  # type: ignore[misc]
         ExportError
             If the text is something else.
         """
-        words = [word for word in re.split(r"[\s,;×\[\]()]+", self.value) if word]
-        try:
-            a, b, c = (int(word) if self._whole else float(word) for word in words)
-        except ValueError:
-            numbers = "whole numbers" if self._whole else "numbers"
-            raise ExportError(
-                f"{self.label.strip()}: expected three {numbers}, x, y, z, not {self.value!r}"
-            ) from None
+        a, b, c = parse_triple(self.value, self.label.strip(), whole=self._whole)
         if self._above_zero and not all(0 < number < math.inf for number in (a, b, c)):
             raise ExportError(f"{self.label.strip()}: the three numbers must be above 0")
         return a, b, c
