@@ -532,7 +532,7 @@ def test_every_control_explains_itself(viewer, dock):
     assert all(control.tooltip for control in controls)
 
 
-@pytest.mark.parametrize("menu", ["napari/plugins", "napari/layers/data"])
+@pytest.mark.parametrize("menu", ["napari/plugins/napari-kemp", "napari/layers/data"])
 def test_the_menus_open_the_widget(plugin, make_napari_viewer, menu):
     from napari._app_model import get_app_model
 

@@ -35,6 +35,30 @@ class Segments:
     largest: int
     largest_voxels: int
 
+    def steady_labels(
+        self, start_zyx: tuple[int, int, int], shape_zyx: tuple[int, int, int]
+    ) -> NDArray[np.int64]:
+        """Return the labels with each segment numbered by the place of its first voxel.
+
+        Most segments keep such a number, and so their colour, while the threshold moves.
+
+        Parameters
+        ----------
+        start_zyx
+            The region's first voxel in the volume.
+        shape_zyx
+            Extent of the volume.
+        """
+        flat = self.labels.ravel()
+        first = np.zeros(self.count + 1, np.int64)
+        # What is assigned last stays.
+        first[flat[::-1]] = np.arange(flat.size - 1, -1, -1)
+        (z, y, x), (z0, y0, x0) = np.unravel_index(first, self.labels.shape), start_zyx
+        number = 1 + ((z + z0) * shape_zyx[1] + y + y0) * shape_zyx[2] + x + x0
+        number[0] = 0
+        steady: NDArray[np.int64] = number[self.labels]
+        return steady
+
 
 def find_segments(
     affinities_czyx: NDArray[Any], threshold: float, convention: Convention

@@ -1,0 +1,250 @@
+"""Layers of a viewer as channels of one volume, which can be read in pieces."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from napari.layers import Image, Layer
+from numpy.typing import NDArray
+
+from napari_kemp.errors import ExportError, KempError
+from napari_kemp.plugin.channel_groups import group_channels, group_name
+from napari_kemp.plugin.field_of_view import field_of_view
+from napari_kemp.plugin.layer_source import LayerSource, layer_source, refuse_mixed
+from napari_kemp.plugin.level_view import LevelView
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+VIEW_KEY = "napari_kemp_view"
+"""In the metadata of layers that are computed from others: what they show."""
+
+Triple = tuple[int, int, int]
+
+
+class ViewError(KempError):
+    """What the canvas shows cannot be inspected; says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box of voxels of one level of a layer, counted from the level's first voxel."""
+
+    level: int
+    start_zyx: Triple
+    stop_zyx: Triple
+
+    @property
+    def shape_zyx(self) -> Triple:
+        """Extent in voxels."""
+        z, y, x = (b - a for a, b in zip(self.start_zyx, self.stop_zyx, strict=True))
+        return z, y, x
+
+    @property
+    def voxels(self) -> int:
+        """How many voxels there are."""
+        return int(np.prod(self.shape_zyx, dtype=object))
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelLayers:
+    """Channels of one volume: as many layers, or one layer with four axes.
+
+    Attributes
+    ----------
+    name
+        What the layers have in common.
+    layers
+        The layers, in the order of the channels.
+    sources
+        What there is to read of each.
+    most_channels
+        How many channels to take of one layer with four axes, the first ones.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    sources: tuple[LayerSource, ...]
+    most_channels: int = 3
+
+    @property
+    def layer(self) -> Layer:
+        """The layer that says where the voxels lie."""
+        return self.layers[0]
+
+    @cached_property
+    def levels(self) -> list[list[Any]]:
+        """Of each level, finest first, the channels: arrays (z, y, x) that are indexed for free."""
+        per_layer = [[*layer.data] if layer.multiscale else [layer.data] for layer in self.layers]
+        if len(self.layers) > 1:
+            return [
+                [indexed_for_free(array) for array in level]
+                for level in zip(*per_layer, strict=True)
+            ]
+        channels = min(self.most_channels, self.sources[0].num_channels)
+        return [
+            [indexed_for_free(array, channel) for channel in range(channels)]
+            for array in per_layer[0]
+        ]
+
+    def factor_zyx(self, level: int) -> NDArray[np.float64]:
+        """Voxels of the finest level in one of another, along z, y and x."""
+        finest, shape = self.levels[0][0].shape, self.levels[level][0].shape
+        factor: NDArray[np.float64] = np.divide(finest, shape)
+        return factor
+
+    def read(self, region: Region) -> NDArray[Any]:
+        """Read a region of all channels, as (c, z, y, x)."""
+        box = tuple(slice(a, b) for a, b in zip(region.start_zyx, region.stop_zyx, strict=True))
+        return np.stack([np.asarray(channel[box]) for channel in self.levels[region.level]])
+
+    def place(self, region: Region | None = None) -> dict[str, Any]:
+        """Describe a layer that lies where the volume does, or where a region of it does."""
+        layer = self.layer
+        scale, translate = np.array(layer.scale[-3:]), np.array(layer.translate[-3:])
+        if region is not None:
+            factor = self.factor_zyx(region.level)
+            # A voxel is drawn around its coordinate, so that a coarse one lies in the middle of
+            # the fine ones that it stands for.
+            translate = translate + scale * (np.array(region.start_zyx) * factor + (factor - 1) / 2)
+            scale = scale * factor
+        return {
+            "scale": scale,
+            "translate": translate,
+            "units": layer.units[-3:],
+            "axis_labels": layer.axis_labels[-3:],
+        }
+
+    def region_in_view(
+        self, viewer: "ViewerModel", *, sections: int = 1, limit_voxels: int
+    ) -> Region:
+        """Find what the canvas shows, at the level that suits its pixels.
+
+        Parameters
+        ----------
+        viewer
+            A viewer in 2D.
+        sections
+            How many sections to take, the current one in the middle.
+        limit_voxels
+            The most voxels to take; a coarser level is taken before that is exceeded.
+
+        Raises
+        ------
+        ViewError
+            If nothing of the volume is on the canvas, or too much is; or the viewer is in 3D.
+        """
+        if viewer.dims.ndisplay != 2:
+            raise ViewError("Switch the viewer to 2D first.")
+        displayed = [axis - (viewer.dims.ndim - 3) for axis in viewer.dims.displayed]
+        depth_axes = [axis for axis in range(3) if axis not in displayed]
+        try:
+            start, stop = field_of_view(viewer, self.layer, self.sources[0], this_section=True)
+        except ExportError:
+            raise ViewError(f"Nothing of {self.name} is in the field of view.") from None
+        padding = self.sources[0].padding_zyx
+        finest_start = np.array(start[::-1]) + padding
+        finest_stop = np.array(stop[::-1]) + padding
+        for level in range(self.level_in_view(viewer), len(self.levels)):
+            shape = np.array(self.levels[level][0].shape)
+            factor = self.factor_zyx(level)
+            low = np.floor(finest_start / factor + 1e-6).astype(int)
+            high = np.ceil(finest_stop / factor - 1e-6).astype(int)
+            for axis in depth_axes:
+                low[axis] = max(0, min(low[axis] - (sections - 1) // 2, shape[axis] - sections))
+                high[axis] = min(low[axis] + sections, shape[axis])
+            high = np.minimum(high, shape)
+            region = Region(level, _triple(low), _triple(high))
+            if region.voxels <= limit_voxels:
+                return region
+        z, y, x = region.shape_zyx
+        raise ViewError(
+            f"{x} × {y} × {z} voxels are in the field of view, more than the "
+            f"{limit_voxels // 10**6} million that are taken at a time: zoom in"
+            + (", or take fewer sections." if sections > 1 else ".")
+        )
+
+    def level_in_view(self, viewer: "ViewerModel") -> int:
+        """Find the coarsest level whose voxels are not drawn larger than a pixel."""
+        displayed = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]
+        zoom = viewer.scene.camera.zoom
+        suitable = 0
+        for level in range(len(self.levels)):
+            pixels = np.array(self.layer.scale[-3:]) * self.factor_zyx(level) * zoom
+            if max(pixels[axis] for axis in displayed) <= 1:
+                suitable = level
+        return suitable
+
+
+def find_affinities(layers: Iterable[Layer]) -> list[ChannelLayers]:
+    """Find the volumes of three channels among layers, in the order of the layer list."""
+    sources: dict[int, Layer] = {}
+    readable = []
+    for layer in layers:
+        if isinstance(layer, Image) and VIEW_KEY not in layer.metadata:
+            with suppress(KempError):
+                source = layer_source(*layer.as_layer_data_tuple())
+                sources[id(source)] = layer
+                readable.append(source)
+    found = []
+    for group in group_channels(readable):
+        if len(group) == 3 or (len(group) == 1 and group[0].num_channels >= 3):
+            with suppress(KempError):
+                found.append(_checked(group, [sources[id(source)] for source in group]))
+    return found
+
+
+def channels_of(layers: Sequence[Layer]) -> ChannelLayers:
+    """Take layers for the channels of one volume.
+
+    Raises
+    ------
+    ExportError
+        If they do not lie on each other, voxel by voxel.
+    """
+    return _checked([layer_source(*layer.as_layer_data_tuple()) for layer in layers], layers)
+
+
+def _checked(sources: Sequence[LayerSource], layers: Sequence[Layer]) -> ChannelLayers:
+    refuse_mixed(sources)
+    shapes = {
+        tuple(tuple(level.shape) for level in layer.data) if layer.multiscale else ()
+        for layer in layers
+    }
+    if len(shapes) > 1:
+        raise ExportError("their levels differ, so that they cannot be looked at together")
+    return ChannelLayers(group_name(sources), tuple(layers), tuple(sources))
+
+
+def indexed_for_free(array: Any, channel: int | None = None) -> Any:
+    """View an array (z, y, x), or a channel of one (c, z, y, x), so that indexing reads nothing."""
+    if isinstance(array, np.ndarray | da.Array | LevelView):
+        return array if channel is None else array[channel]
+    return LevelView(_FourAxes(array), channel or 0)
+
+
+class _FourAxes:
+    """An array of any library, with the axes (c, z, y, x) and chunks that LevelView asks for."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self._lacking = 4 - len(array.shape)
+        self.shape = (1,) * self._lacking + tuple(array.shape)
+        self.dtype = array.dtype
+        chunks = getattr(array, "chunks", None)
+        if chunks is None or not all(isinstance(chunk, int) for chunk in chunks):
+            chunks = array.shape
+        self.chunks = (1,) * self._lacking + tuple(chunks)
+
+    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
+        part = np.asarray(self._array[key[self._lacking :]])
+        return part[np.newaxis] if self._lacking else part
+
+
+def _triple(values: Iterable[Any]) -> Triple:
+    z, y, x = (int(value) for value in values)
+    return z, y, x

@@ -1,0 +1,158 @@
+"""The one layer that shows affinities in the way that was asked for."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image
+from numpy.typing import NDArray
+
+from napari_kemp.affinity import MAPS, Convention, LazyMap
+from napari_kemp.plugin.channel_layers import VIEW_KEY, ChannelLayers
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+Limits = tuple[float, float]
+
+MODES = ("RGB", "x", "y", "z", *MAPS)
+"""Ways to show affinities: composed, one channel, or one map of them."""
+
+
+class Composite:
+    """Affinities in x, y and z as red, green and blue.
+
+    Attributes
+    ----------
+    limits
+        The values that are drawn black, and with full colour.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+    def __call__(self, *channels: NDArray[Any]) -> NDArray[np.float32]:
+        """Compose colours, with an axis for them behind the others."""
+        low, high = self.limits
+        colours = np.stack(channels, axis=-1).astype(np.float32)
+        colours -= low
+        colours /= max(high - low, 1e-9)
+        # What is not a number is drawn black.
+        return np.nan_to_num(np.clip(colours, 0, 1), copy=False)
+
+
+def _same(channel: NDArray[Any]) -> NDArray[Any]:
+    return channel
+
+
+class Display:
+    """Shows affinities in a viewer; their own layers are hidden.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    """
+
+    def __init__(self, viewer: "ViewerModel") -> None:
+        self._viewer = viewer
+        self._composite: Composite | None = None
+        self._affinities: ChannelLayers | None = None
+        self.layer: Image | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """The values that are drawn darkest and brightest."""
+        if self._composite is not None:
+            return self._composite.limits
+        if self.layer is not None:
+            low, high = self.layer.contrast_limits
+            return float(low), float(high)
+        return 0.0, 1.0
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        if self.layer is None or limits == self.limits:
+            return
+        if self._composite is None:
+            self.layer.contrast_limits = limits
+        else:
+            self._composite.limits = limits
+            self.layer.refresh()
+
+    @property
+    def shown(self) -> bool:
+        """Whether the layer is there still."""
+        return self.layer is not None and self.layer in self._viewer.layers
+
+    def show(
+        self, affinities: ChannelLayers, mode: str, convention: Convention, limits: Limits
+    ) -> None:
+        """Show affinities in a way; nothing is computed but what is on the canvas.
+
+        Parameters
+        ----------
+        affinities
+            What to show.
+        mode
+            One of `MODES`.
+        convention
+            Which channel is which.
+        limits
+            The values to draw darkest and brightest.
+        """
+        before = self.layer if self.shown else None
+        layer = self._make(affinities, mode, convention, limits)
+        if before is not None and self._affinities is affinities:
+            layer.opacity, layer.visible = before.opacity, before.visible
+            at = self._viewer.layers.index(before)
+        else:
+            at = 1 + max(self._viewer.layers.index(own) for own in affinities.layers)
+        self._viewer.layers.insert(at, layer)
+        self.layer, self._affinities = layer, affinities
+        if before is not None:
+            self._viewer.layers.remove(before)
+        self._viewer.layers.selection = {layer}
+        for own in affinities.layers:
+            own.visible = False
+
+    def remove(self) -> None:
+        """Take the layer away."""
+        if self.shown:
+            self._viewer.layers.remove(self.layer)
+        self.layer = self._composite = self._affinities = None
+
+    def _make(
+        self, affinities: ChannelLayers, mode: str, convention: Convention, limits: Limits
+    ) -> Image:
+        arguments: dict[str, Any] = {
+            "name": f"{affinities.name} ({mode})",
+            "multiscale": len(affinities.levels) > 1,
+            "metadata": {VIEW_KEY: mode},
+            **affinities.place(),
+        }
+        self._composite = None
+        if mode == "RGB":
+            self._composite = Composite(limits)
+            order = [convention.channel_of(axis) for axis in ("x", "y", "z")]
+            levels = [
+                LazyMap(self._composite, [level[channel] for channel in order], components=3)
+                for level in affinities.levels
+            ]
+            return Image(_data(levels), rgb=True, **arguments)
+        if mode in MAPS:
+            dtype = np.result_type(affinities.sources[0].dtype, np.float32)
+            levels = [LazyMap(MAPS[mode], level, dtype) for level in affinities.levels]
+        else:
+            channel = "xyz".index(mode) if convention.order == "xyz" else "zyx".index(mode)
+            dtype = affinities.sources[0].dtype
+            levels = [LazyMap(_same, [level[channel]], dtype) for level in affinities.levels]
+        layer = Image(_data(levels), contrast_limits=limits, colormap="gray", **arguments)
+        own_range = affinities.layer.contrast_limits_range
+        if own_range is not None:
+            low, high = (float(each) for each in own_range)
+            layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
+        return layer
+
+
+def _data(levels: list[LazyMap]) -> LazyMap | list[LazyMap]:
+    return levels if len(levels) > 1 else levels[0]

@@ -1,0 +1,202 @@
+"""The dock widget that shows affinities, their segments, and where one is."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Layer
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QComboBox, QTabWidget, QVBoxLayout, QWidget
+
+from napari_kemp.affinity import Convention
+from napari_kemp.errors import KempError
+from napari_kemp.plugin.channel_layers import (
+    VIEW_KEY,
+    ChannelLayers,
+    channels_of,
+    find_affinities,
+)
+from napari_kemp.plugin.controls import choice, form, message, row
+from napari_kemp.plugin.display_controls import DisplayControls
+from napari_kemp.plugin.position_controls import PositionControls
+from napari_kemp.plugin.segment_controls import SegmentControls
+from napari_kemp.plugin.shortcuts import SHORTCUTS, bind, unbind
+from napari_kemp.plugin.subject import Subject
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_THREE_LAYERS = "three layers…"
+
+
+class AffinityInspector(QWidget):  # type: ignore[misc]
+    """Look at affinities: composed, by channel, as boundaries, as segments, and value by value.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer that shows the affinities.
+    """
+
+    def __init__(self, napari_viewer: "Viewer") -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._found: list[ChannelLayers] = []
+        self._settling = False
+        self.subject = Subject(napari_viewer)
+        self.volume = choice([], "The affinities to look at: three layers, or one with channels.")
+        self.channels = [
+            choice([], f"The layer that holds the {ordinal} channel.")
+            for ordinal in ("first", "second", "third")
+        ]
+        self.order = choice(
+            [("x, y, z", "xyz"), ("z, y, x", "zyx")],
+            "Along which axes the neighbours of the first, second and third channel lie.",
+        )
+        self.offset = choice(
+            [("before (−1)", -1), ("after (+1)", 1)],
+            "Which neighbour an affinity speaks of: the voxel before, or the one after.",
+        )
+        self.problem = message("Why there is nothing to look at.")
+        self.display = DisplayControls(self.subject)
+        self.segments = SegmentControls(self.subject, self.display.refresh_layout)
+        self.where = PositionControls(self.subject)
+        self.segments.threshold.valueChanged.connect(self._mark_threshold)
+        self.segments.live.toggled.connect(self._mark_threshold)
+
+        self.tabs = QTabWidget()
+        for number, (controls, title, tooltip) in enumerate(
+            (
+                (self.display.widget, "Display", "How the affinities are shown."),
+                (self.segments.widget, "Segments", "What a threshold leaves connected."),
+            )
+        ):
+            self.tabs.addTab(controls, title)
+            self.tabs.setTabToolTip(number, tooltip)
+        self._channel_form = QWidget()
+        self._channel_form.setLayout(
+            form(*((f"channel {n}", combo) for n, combo in enumerate(self.channels, start=1)))
+        )
+        layout = QVBoxLayout(self)
+        layout.addLayout(
+            form(("affinities", self.volume), ("channels", row(self.order, self.offset)))
+        )
+        layout.addWidget(self._channel_form)
+        layout.addWidget(self.problem)
+        layout.addWidget(self.tabs)
+        layout.addWidget(self.where.widget)
+        layout.addStretch()
+
+        self._actions: dict[str, Callable[[], None]] = {
+            ".": partial(self.segments.change_threshold, 1),
+            ",": partial(self.segments.change_threshold, -1),
+            "D": partial(self.display.cycle, 1),
+            "Shift-D": partial(self.display.cycle, -1),
+            "PageDown": partial(self.where.go_to_data, 1),
+            "PageUp": partial(self.where.go_to_data, -1),
+            "Shift-C": self.where.copy_cursor,
+            "Shift-G": self.display.toggle_layout,
+        }
+        assert self._actions.keys() == SHORTCUTS.keys()
+        bind(napari_viewer, self._actions)
+        self.volume.currentIndexChanged.connect(self._choose)
+        for combo in (self.order, self.offset):
+            combo.currentIndexChanged.connect(self._read_convention)
+        for combo in self.channels:
+            combo.currentIndexChanged.connect(self._choose)
+        layers = napari_viewer.layers.events
+        for events in (layers.inserted, layers.removed, layers.reordered):
+            events.connect(self._on_layers)
+        self._on_layers()
+
+    def close_subject(self) -> None:
+        """Let go of the viewer."""
+        if self.subject.closed:
+            return
+        self.subject.close()
+        for controls in (self.display, self.segments, self.where):
+            controls.close()
+        layers = self._viewer.layers.events
+        for events in (layers.inserted, layers.removed, layers.reordered):
+            events.disconnect(self._on_layers)
+        unbind(self._viewer, self._actions)
+
+    def event(self, event: Any) -> bool:  # noqa: D102
+        # napari takes the widget out of its dock when that is closed for good.
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_subject()
+        return bool(super().event(event))
+
+    def _on_layers(self, *_: Any) -> None:
+        """Offer what can be inspected now, keeping what is chosen while it is there."""
+        before = self.subject.affinities
+        self._found = find_affinities(self._viewer.layers)
+        images = [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, Image)
+            and not layer.rgb
+            and layer.ndim == 3
+            and VIEW_KEY not in layer.metadata
+        ]
+        self._settling = True
+        chosen = self.volume.currentText()
+        self.volume.clear()
+        for found in self._found:
+            self.volume.addItem(found.name)
+        if len(images) >= 3:
+            self.volume.addItem(_THREE_LAYERS, None)
+        for number, combo in enumerate(self.channels):
+            _offer(combo, images, number)
+        if chosen == _THREE_LAYERS:
+            self.volume.setCurrentIndex(max(0, self.volume.findText(_THREE_LAYERS)))
+        else:
+            self.volume.setCurrentIndex(self._index_of(before))
+        self._settling = False
+        self._choose()
+
+    def _index_of(self, before: ChannelLayers | None) -> int:
+        """Stay with what was chosen, or begin with what is selected in the layer list."""
+        selected = self._viewer.layers.selection
+        for number, found in enumerate(self._found):
+            if found.layers == before.layers if before else selected & set(found.layers):
+                return number
+        return 0
+
+    def _choose(self, *_: Any) -> None:
+        if self._settling:
+            return
+        custom = self.volume.currentText() == _THREE_LAYERS
+        self._channel_form.setVisible(custom)
+        affinities = None
+        problem = ""
+        if custom:
+            try:
+                affinities = channels_of([combo.currentData() for combo in self.channels])
+            except KempError as error:
+                problem = str(error)
+        elif self._found:
+            affinities = self._found[max(0, self.volume.currentIndex())]
+        else:
+            problem = "Open affinities first: a volume of three channels, or three layers."
+        self.problem.setText(problem)
+        self.problem.setVisible(bool(problem))
+        self.tabs.setEnabled(affinities is not None)
+        self.where.widget.setEnabled(affinities is not None)
+        self.subject.affinities = affinities
+
+    def _read_convention(self, *_: Any) -> None:
+        self.subject.convention = Convention(self.order.currentData(), self.offset.currentData())
+
+    def _mark_threshold(self, *_: Any) -> None:
+        live = self.segments.live.isChecked()
+        self.display.histogram.set_threshold(self.segments.threshold.value() if live else None)
+
+
+def _offer(combo: QComboBox, layers: list[Layer], default: int) -> None:
+    before = combo.currentData()
+    combo.clear()
+    for layer in layers:
+        combo.addItem(layer.name, layer)
+    index = layers.index(before) if before in layers else min(default, len(layers) - 1)
+    combo.setCurrentIndex(index)

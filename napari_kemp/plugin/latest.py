@@ -1,0 +1,71 @@
+"""Work that a window waits for, in a thread, where only the latest request counts."""
+
+from collections.abc import Callable
+from typing import Any
+
+from napari.qt.threading import create_worker
+
+
+class Latest:
+    """Run one job at a time; a job asked for meanwhile replaces the one that waits.
+
+    A slider that is dragged asks far more often than there are answers. Each answer that comes is
+    shown, and then the job that was asked for last is run.
+
+    Parameters
+    ----------
+    done
+        Called in the window's thread with what a job returned.
+    failed
+        Called in the window's thread with the exception that a job raised.
+    """
+
+    def __init__(self, done: Callable[[Any], None], failed: Callable[[Exception], None]) -> None:
+        self._done = done
+        self._failed = failed
+        self._waiting: Callable[[], Any] | None = None
+        self._running: object | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is still to come."""
+        return self._running is not None
+
+    def ask(self, job: Callable[[], Any]) -> None:
+        """Run a job, once the one that runs has ended; it must not touch the window."""
+        self._waiting = job
+        if self._running is None:
+            self._start()
+
+    def drop(self) -> None:
+        """Forget what was asked for; an answer that is on its way is not shown."""
+        self._waiting = self._running = None
+
+    def _start(self) -> None:
+        job, self._waiting = self._waiting, None
+        if job is None:
+            return
+        # Not the machinery's own `errored`: it takes some errors for a sign that a window is gone.
+        worker = create_worker(_outcome, job)
+        ticket = self._running = object()
+        worker.returned.connect(lambda outcome: self._on_outcome(ticket, outcome))
+        worker.start()
+
+    def _on_outcome(self, ticket: object, outcome: tuple[Any, Exception | None]) -> None:
+        if ticket is not self._running:
+            return
+        self._running = None
+        value, error = outcome
+        if error is None:
+            self._done(value)
+        else:
+            self._failed(error)
+        if self._running is None:
+            self._start()
+
+
+def _outcome(job: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return job(), None
+    except Exception as error:
+        return None, error
