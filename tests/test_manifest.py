@@ -20,6 +20,7 @@ def test_every_command_is_there():
         "napari-kemp.write_volume",
         "napari-kemp.open_sample",
         "napari-kemp.save_widget",
+        "napari-kemp.open_widget",
         "napari-kemp.inspector",
     ]
     manifest.validate_imports()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -21,7 +21,11 @@ LayerData = tuple[Any, dict[str, Any], str]
 _CHANNEL_COLORS = {2: ("green", "magenta"), 3: ("red", "green", "blue")}
 
 
-def volume_layers(volume: Volume) -> list[LayerData]:
+Show = Literal["auto", "channels", "slider", "labels"]
+"""As suits the volume, one grey layer a channel, all channels in one layer, or as Labels."""
+
+
+def volume_layers(volume: Volume, show: Show = "auto") -> list[LayerData]:
     """Describe the layers that show a volume, as napari's readers do.
 
     Parameters
@@ -29,18 +33,20 @@ def volume_layers(volume: Volume) -> list[LayerData]:
     volume
         An open volume. Nothing of it is read, except one chunk where the range of its values
         cannot be told from its type.
+    show
+        How to show it.
 
     Returns
     -------
     list of (data, keyword arguments, layer type)
-        A segmentation is one Labels layer. Of an image with one channel comes one Image layer; with
-        two or three, as many additive ones, for affinities in x, y and z red, green and blue; with
-        more, one layer with a slider for the channel.
+        What suits a segmentation is one Labels layer; an image with one channel, one Image layer;
+        with two or three, as many additive ones, for affinities in x, y and z red, green and blue;
+        with more, one layer with a slider for the channel.
 
     Raises
     ------
     InfoError
-        If the volume has no voxels.
+        If the volume has no voxels, or cannot be shown that way.
     """
     name = volume_name(volume.url)
     if not all(volume.scales[0].info.size):
@@ -61,15 +67,33 @@ def volume_layers(volume: Volume) -> list[LayerData]:
     )
     channels = volume.info.num_channels
     # napari's Labels take integers only; what else calls itself a segmentation is drawn as it is.
-    if volume.info.type == "segmentation" and np.dtype(volume.info.data_type).kind in "iu":
+    integers = np.dtype(volume.info.data_type).kind in "iu"
+    if show == "labels" and not integers:
+        raise InfoError(
+            f"{volume.url}: Labels are whole numbers, but data_type is {volume.info.data_type}: "
+            "open it as an image"
+        )
+    if show == "labels" or (show == "auto" and volume.info.type == "segmentation" and integers):
         channel = 0 if channels == 1 else None
         return [_layer(volume, levels, channel, name, {}, "labels")]
     limits = {"contrast_limits": _contrast_limits(volume)}
     if channels == 1:
         return [_layer(volume, levels, 0, name, {"colormap": "gray", **limits}, "image")]
-    if channels not in _CHANNEL_COLORS:
+    if show == "slider" or (show == "auto" and channels not in _CHANNEL_COLORS):
         return [_layer(volume, levels, None, name, {"colormap": "gray", **limits}, "image")]
-    suffixes = "xyz" if channels == 3 else "01"
+    suffixes = "xyz" if channels == 3 else [str(channel) for channel in range(channels)]
+    if show == "channels":
+        return [
+            _layer(
+                volume,
+                levels,
+                channel,
+                f"{name} {suffixes[channel]}",
+                {"colormap": "gray", "visible": channel == 0, **limits},
+                "image",
+            )
+            for channel in range(channels)
+        ]
     return [
         _layer(
             volume,
