@@ -22,5 +22,6 @@ def test_every_command_is_there():
         "napari-kemp.save_widget",
         "napari-kemp.open_widget",
         "napari-kemp.inspector",
+        "napari-kemp.compare_widget",
     ]
     manifest.validate_imports()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ class ChannelLayers:
     def levels(self) -> list[list[Any]]:
         """Of each level, finest first, the channels: arrays (z, y, x) that are indexed for free."""
         per_layer = [[*layer.data] if layer.multiscale else [layer.data] for layer in self.layers]
-        if len(self.layers) > 1:
+        if self.layer.ndim == 3:
             return [
                 [indexed_for_free(array) for array in level]
                 for level in zip(*per_layer, strict=True)
@@ -119,6 +119,24 @@ class ChannelLayers:
             "axis_labels": layer.axis_labels[-3:],
         }
 
+    def finest_in_view(self, viewer: "ViewerModel", *, this_section: bool) -> tuple[Triple, Triple]:
+        """Find what the canvas shows, in voxels of the layer's finest level.
+
+        Raises
+        ------
+        ViewError
+            If nothing of the volume is on the canvas, or the viewer is in 3D.
+        """
+        if viewer.dims.ndisplay != 2:
+            raise ViewError("Switch the viewer to 2D first.")
+        source = self.sources[0]
+        try:
+            box = field_of_view(viewer, self.layer, source, this_section=this_section)
+        except ExportError:
+            raise ViewError(f"Nothing of {self.name} is in the field of view.") from None
+        start, stop = (np.array(corner[::-1]) + source.padding_zyx for corner in box)
+        return _triple(start), _triple(stop)
+
     def region_in_view(
         self, viewer: "ViewerModel", *, sections: int = 1, limit_voxels: int
     ) -> Region:
@@ -138,17 +156,11 @@ class ChannelLayers:
         ViewError
             If nothing of the volume is on the canvas, or too much is; or the viewer is in 3D.
         """
-        if viewer.dims.ndisplay != 2:
-            raise ViewError("Switch the viewer to 2D first.")
         displayed = [axis - (viewer.dims.ndim - 3) for axis in viewer.dims.displayed]
         depth_axes = [axis for axis in range(3) if axis not in displayed]
-        try:
-            start, stop = field_of_view(viewer, self.layer, self.sources[0], this_section=True)
-        except ExportError:
-            raise ViewError(f"Nothing of {self.name} is in the field of view.") from None
-        padding = self.sources[0].padding_zyx
-        finest_start = np.array(start[::-1]) + padding
-        finest_stop = np.array(stop[::-1]) + padding
+        finest_start, finest_stop = (
+            np.array(corner) for corner in self.finest_in_view(viewer, this_section=True)
+        )
         for level in range(self.level_in_view(viewer), len(self.levels)):
             shape = np.array(self.levels[level][0].shape)
             factor = self.factor_zyx(level)
@@ -180,8 +192,11 @@ class ChannelLayers:
         return suitable
 
 
-def find_affinities(layers: Iterable[Layer]) -> list[ChannelLayers]:
-    """Find the volumes of three channels among layers, in the order of the layer list."""
+def find_affinities(layers: Iterable[Layer], *, all_channels: bool = False) -> list[ChannelLayers]:
+    """Find the volumes of three channels, or more, among layers, in the order of the layer list.
+
+    Of those with more channels, the first three are taken, unless ``all_channels`` is true.
+    """
     sources: dict[int, Layer] = {}
     readable = []
     for layer in layers:
@@ -194,7 +209,9 @@ def find_affinities(layers: Iterable[Layer]) -> list[ChannelLayers]:
     for group in group_channels(readable):
         if len(group) == 3 or (len(group) == 1 and group[0].num_channels >= 3):
             with suppress(KempError):
-                found.append(_checked(group, [sources[id(source)] for source in group]))
+                channels = _checked(group, [sources[id(source)] for source in group])
+                most = group[0].num_channels if all_channels else channels.most_channels
+                found.append(replace(channels, most_channels=most))
     return found
 
 
