@@ -53,7 +53,7 @@ def dock(qtbot):
 
     yield dock
     for widget in docked:
-        widget.close_down()
+        widget.let_go()
         qtbot.waitUntil(lambda widget=widget: not widget.measuring, timeout=10_000)
 
 
@@ -65,6 +65,7 @@ def widget(viewer, dock):
 @pytest.fixture
 def measure(qtbot):
     def measure(widget, scope="everything"):
+        qtbot.waitUntil(lambda: not widget.measuring, timeout=20_000)
         widget.scope.setCurrentText(scope)
         widget.measure_button.click()
         qtbot.waitUntil(lambda: not widget.measuring, timeout=20_000)
@@ -85,10 +86,15 @@ def test_two_volumes_are_compared_at_once(viewer, widget):
     assert names == ["net", "kempressed"] + [layer.name for layer in viewer.layers]
 
 
-def test_the_difference_is_a_lazy_layer(viewer, widget, volumes):
+def test_the_difference_is_a_lazy_layer(viewer, widget, volumes, qtbot):
     widget.show_button.click()
     layer = viewer.layers["|net − kempressed|"]
     one, other = values(volumes)
+    # Drawn so that the largest one in view is seen, however small it is.
+    qtbot.waitUntil(lambda: layer.contrast_limits[1] < 2**-22, timeout=10_000)
+    assert layer.contrast_limits[0] == 0
+    section = np.abs(one - other)[:, round(viewer.dims.point[0] / 40) - 2]
+    assert layer.contrast_limits[1] == pytest.approx(section.max())
     np.testing.assert_array_equal(layer.data, np.abs(one - other).max(0))
     np.testing.assert_array_equal(layer.extent.world, viewer.layers["net x"].extent.world)
     widget.show_button.click()
@@ -117,7 +123,7 @@ def test_all_is_measured(viewer, widget, volumes, measure):
     assert difference[:, z - 2, y + 3, x - 5].max() == difference.max()
 
 
-@pytest.mark.parametrize("scope", ["field of view, this section", "field of view, all sections"])
+@pytest.mark.parametrize("scope", ["in view, this section", "in view, all sections"])
 def test_the_field_of_view_is_measured(viewer, widget, volumes, measure, qtbot, scope):
     viewer.dims.set_point(0, (2 + 3) * 40)
     height, _ = viewer.canvas.size
@@ -271,7 +277,7 @@ def test_what_goes_wrong_is_said(slow, qtbot):
 
 def test_closing_the_dock_stops(slow, qtbot):
     widget, gate = slow()
-    widget.close_down()
+    widget.let_go()
     gate.opened.set()
     qtbot.waitUntil(lambda: not widget.measuring, timeout=10_000)
 

@@ -76,21 +76,13 @@ def dock(qtbot):
 
     yield dock
     for widget in docked:
-        widget.close_subject()
+        widget.let_go()
 
 
 def settle(qtbot, widget):
     """Wait until the view has come to rest, and all that follows from it is there."""
-    jobs = [
-        widget.display._histogram_job,
-        widget.segments._section_job,
-        widget.segments._region_job,
-        widget.segments._volume_job,
-        widget.where._value_job,
-        widget.where._search_job,
-    ]
     qtbot.wait(120)
-    qtbot.waitUntil(lambda: not any(job.busy for job in jobs), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.busy, timeout=20_000)
 
 
 @pytest.fixture
@@ -568,3 +560,17 @@ def test_the_menus_open_the_inspector(plugin, make_napari_viewer, menu):
     app.commands.execute_command(command.id)
     (title,) = viewer.window._wrapped_dock_widgets
     assert title == "Affinity inspector (napari-kemp)"
+
+
+def test_closing_the_window_stops_everything(viewer, dock, qtbot):
+    inspector = AffinityInspector(viewer)
+    viewer.window.add_dock_widget(inspector)
+    inspector.segments.live.setChecked(True)
+    inspector.segments.find_in_region()
+    layers = viewer.layers
+    viewer.close()
+    qtbot.wait(200)
+    assert inspector.closed
+    layers.clear()
+    viewer.dims.set_point(0, 0)
+    qtbot.wait(200)

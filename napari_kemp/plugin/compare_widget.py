@@ -1,16 +1,17 @@
 """The dock widget that shows how two volumes, or two layers, differ."""
 
+import math
 import threading
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.experimental import link_layers, unlink_layers
 from napari.layers import Image, Layer
 from napari.qt.threading import GeneratorWorker, create_worker
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QCheckBox, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QProgressBar, QVBoxLayout
 
 from napari_kemp.affinity import Difference, LazyMap, largest_difference, measure_difference
 from napari_kemp.errors import KempError
@@ -23,14 +24,18 @@ from napari_kemp.plugin.channel_layers import (
 )
 from napari_kemp.plugin.common_box import CommonBox, common_box
 from napari_kemp.plugin.controls import button, choice, form, message, row, with_tooltip
+from napari_kemp.plugin.dock_widget import DockWidget
 from napari_kemp.plugin.position import as_text, go_to
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-_SECTION = "field of view, this section"
-_SECTIONS = "field of view, all sections"
+_SECTION = "in view, this section"
+_SECTIONS = "in view, all sections"
 _ALL = "everything"
+
+# So that no text is cut off.
+_WIDTH = 330
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class _Failure:
     message: str
 
 
-class CompareWidget(QWidget):  # type: ignore[misc]
+class CompareWidget(DockWidget):
     """Compare an original and its kempressed copy, or what two networks predicted.
 
     Parameters
@@ -53,11 +58,11 @@ class CompareWidget(QWidget):  # type: ignore[misc]
         self._offers: list[ChannelLayers] = []
         self._common: CommonBox | None = None
         self._layer: Image | None = None
+        self._shown: CommonBox | None = None
         self._linked: list[list[Layer]] = []
         self._worker: GeneratorWorker | None = None
         self._cancelled = threading.Event()
         self._largest: tuple[CommonBox, Triple] | None = None
-        self._closed = False
         self.one = choice([], "A volume, or a single layer.")
         self.other = choice([], "What to compare it with.")
         self.problem = message("Why the two cannot be compared.")
@@ -102,9 +107,11 @@ class CompareWidget(QWidget):  # type: ignore[misc]
         self.measure_button.clicked.connect(self.measure)
         self.cancel_button.clicked.connect(self.cancel)
         self.go_button.clicked.connect(self.go_to_largest)
-        self._events = (napari_viewer.layers.events.inserted, napari_viewer.layers.events.removed)
-        for events in self._events:
+        for events in (napari_viewer.layers.events.inserted, napari_viewer.layers.events.removed):
             events.connect(self._on_layers)
+            self.at_the_end(partial(events.disconnect, self._on_layers))
+        self.at_the_end(lambda: self._cancelled.set(), self._unlink)
+        self.setMinimumWidth(_WIDTH)
         self._on_layers()
 
     @property
@@ -133,7 +140,10 @@ class CompareWidget(QWidget):  # type: ignore[misc]
             metadata={VIEW_KEY: "difference"},
             **common.place,
         )
+        self._shown = common
         self._viewer.add_layer(self._layer)
+        # Differences may be far too small to be seen in the range of the values.
+        self.measure()
 
     def measure(self) -> None:
         """Start to measure, in a thread."""
@@ -163,22 +173,6 @@ class CompareWidget(QWidget):  # type: ignore[misc]
         if self._largest is not None:
             common, at = self._largest
             go_to(self._viewer, common.one, _absolute_xyz(common, at))
-
-    def event(self, event: Any) -> bool:  # noqa: D102
-        # napari takes the widget out of its dock when that is closed for good.
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_down()
-        return bool(super().event(event))
-
-    def close_down(self) -> None:
-        """Let go of the viewer, and stop to measure."""
-        if self._closed:
-            return
-        self._closed = True
-        self._cancelled.set()
-        self._unlink()
-        for events in self._events:
-            events.disconnect(self._on_layers)
 
     def _scope_of(self, common: CommonBox) -> tuple[Triple, Triple]:
         """Find the box to measure, in voxels of the common box."""
@@ -221,7 +215,7 @@ class CompareWidget(QWidget):  # type: ignore[misc]
 
     def _choose(self, *_: Any) -> None:
         one, other = self._chosen(self.one), self._chosen(self.other)
-        self._common = None
+        kept, self._common = self._common, None
         problem = "Open two volumes, or two images, first."
         if one is not None and other is not None and one is not other:
             problem = ""
@@ -229,6 +223,12 @@ class CompareWidget(QWidget):  # type: ignore[misc]
                 self._common = common_box(one, other)
             except KempError as error:
                 problem = str(error)
+            # Other layers come and go; what is shown and measured of these two stays the same.
+            if kept is not None and (kept.one.layers, kept.other.layers) == (
+                one.layers,
+                other.layers,
+            ):
+                self._common = kept
         elif one is not None and len(self._offers) > 1:
             problem = "Choose two that differ."
         self.problem.setText(problem)
@@ -255,14 +255,14 @@ class CompareWidget(QWidget):  # type: ignore[misc]
         self._linked = []
 
     def _on_step(self, step: Difference) -> None:
-        if not self._closed and self.measuring:
+        if not self.closed and self.measuring:
             self.progress.setRange(0, step.total)
             self.progress.setValue(step.done)
             self.result.setText(_tell(step))
 
     def _on_end(self, common: CommonBox, end: Difference | _Failure) -> None:
         self._worker = None
-        if self._closed:
+        if self.closed:
             return
         self._set_running(False)
         if isinstance(end, _Failure):
@@ -272,10 +272,18 @@ class CompareWidget(QWidget):  # type: ignore[misc]
         if end.at_zyx is not None:
             self._largest = common, end.at_zyx
             self.go_button.show()
+            self._brighten(common, end.largest)
             text += f"\nLargest at voxel {as_text(_absolute_xyz(common, end.at_zyx))}."
         if end.done < end.total:
             text += f"\nStopped after {end.done} of {end.total} blocks."
         self.result.setText(text)
+
+    def _brighten(self, common: CommonBox, largest: float) -> None:
+        """Draw the largest difference brightest, in the layer of the same two."""
+        layer = self._layer
+        if layer is not None and self._shown is common and 0 < largest < math.inf:
+            layer.contrast_limits_range = (0, max(largest, layer.contrast_limits_range[1]))
+            layer.contrast_limits = (0, largest)
 
     def _on_aborted(self) -> None:
         self._worker = None

@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox
-from superqt import QLabeledDoubleRangeSlider
+from qtpy.QtWidgets import QCheckBox, QLabel
+from superqt import QDoubleRangeSlider
 
 from napari_kemp.errors import KempError
 from napari_kemp.plugin import layouts
@@ -33,6 +33,8 @@ _TEXTS = {
 }
 # A canvas has a few million pixels.
 _HISTOGRAM_VOXELS = 8_000_000
+# So that the slider keeps its length while it is dragged.
+_LIMITS_WIDTH = 80
 
 _Counts = dict[str, NDArray[np.int64]]
 
@@ -57,12 +59,11 @@ class DisplayControls:
             "All are computed for what is on the canvas only.",
         )
         self.brightness = with_tooltip(
-            QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal),
+            QDoubleRangeSlider(Qt.Orientation.Horizontal),
             "The values that are drawn darkest and brightest.",
         )
-        self.brightness.setEdgeLabelMode(self.brightness.EdgeLabelMode.NoLabel)
-        self.brightness.setHandleLabelPosition(self.brightness.LabelPosition.LabelsBelow)
-        self.brightness.setDecimals(2)
+        self._limits_told = with_tooltip(QLabel(), self.brightness.toolTip())
+        self._limits_told.setMinimumWidth(_LIMITS_WIDTH)
         self.histogram = with_tooltip(
             HistogramView(),
             "How the values in the field of view are distributed (logarithmic counts):\n"
@@ -81,9 +82,7 @@ class DisplayControls:
         )
         self.scale_bar.setChecked(subject.viewer.canvas.overlays.scale_bar.visible)
         self.result = message("Why something could not be shown.")
-        # Half of a handle's label stands out beyond either end.
-        slider = row(self.brightness)
-        slider.layout().setContentsMargins(14, 0, 14, 0)
+        slider = row(self.brightness, self._limits_told)
         slider.setToolTip(self.brightness.toolTip())
         layout.addLayout(form(("show", self.mode), ("brightness", slider)))
         layout.addWidget(self.histogram)
@@ -101,6 +100,11 @@ class DisplayControls:
         subject.convention_changed.connect(self.show)
         subject.convention_changed.connect(self._count)
         subject.view_moved.connect(self._count)
+
+    @property
+    def busy(self) -> bool:
+        """Whether values are being counted."""
+        return self._histogram_job.busy
 
     def show(self) -> None:
         """Show the affinities as chosen."""
@@ -180,7 +184,11 @@ class DisplayControls:
         self.brightness.blockSignals(True)
         self.brightness.setValue(limits)
         self.brightness.blockSignals(False)
+        self._tell_limits(limits)
+
+    def _tell_limits(self, limits: Limits) -> None:
         self.histogram.set_limits(limits)
+        self._limits_told.setText("{:.3g} – {:.3g}".format(*limits))
 
     def _on_brightness(self, limits: Limits) -> None:
         low, high = (float(each) for each in limits)
@@ -188,7 +196,7 @@ class DisplayControls:
         high = max(high, low + 1e-3 * (self.brightness.maximum() - self.brightness.minimum()))
         mode = self.mode.currentData()
         self._limits[mode == "boundary"] = (low, high)
-        self.histogram.set_limits((low, high))
+        self._tell_limits((low, high))
         affinities = self._subject.affinities
         if mode == OWN_LAYERS and affinities is not None:
             for layer in affinities.layers:

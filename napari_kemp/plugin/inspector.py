@@ -5,7 +5,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Layer
-from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QComboBox, QTabWidget, QVBoxLayout, QWidget
 
 from napari_kemp.affinity import Convention
@@ -18,6 +17,7 @@ from napari_kemp.plugin.channel_layers import (
 )
 from napari_kemp.plugin.controls import choice, form, message, row
 from napari_kemp.plugin.display_controls import DisplayControls
+from napari_kemp.plugin.dock_widget import DockWidget
 from napari_kemp.plugin.position_controls import PositionControls
 from napari_kemp.plugin.segment_controls import SegmentControls
 from napari_kemp.plugin.shortcuts import SHORTCUTS, bind, unbind
@@ -26,10 +26,12 @@ from napari_kemp.plugin.subject import Subject
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+# So that no text is cut off.
+_WIDTH = 330
 _THREE_LAYERS = "three layers…"
 
 
-class AffinityInspector(QWidget):  # type: ignore[misc]
+class AffinityInspector(DockWidget):
     """Look at affinities: composed, by channel, as boundaries, as segments, and value by value.
 
     Parameters
@@ -77,6 +79,7 @@ class AffinityInspector(QWidget):  # type: ignore[misc]
         self._channel_form.setLayout(
             form(*((f"channel {n}", combo) for n, combo in enumerate(self.channels, start=1)))
         )
+        self.setMinimumWidth(_WIDTH)
         layout = QVBoxLayout(self)
         layout.addLayout(
             form(("affinities", self.volume), ("channels", row(self.order, self.offset)))
@@ -107,25 +110,20 @@ class AffinityInspector(QWidget):  # type: ignore[misc]
         layers = napari_viewer.layers.events
         for events in (layers.inserted, layers.removed, layers.reordered):
             events.connect(self._on_layers)
+            self.at_the_end(partial(events.disconnect, self._on_layers))
+        self.at_the_end(
+            self.subject.close,
+            self.display.close,
+            self.segments.close,
+            self.where.close,
+            partial(unbind, napari_viewer, self._actions),
+        )
         self._on_layers()
 
-    def close_subject(self) -> None:
-        """Let go of the viewer."""
-        if self.subject.closed:
-            return
-        self.subject.close()
-        for controls in (self.display, self.segments, self.where):
-            controls.close()
-        layers = self._viewer.layers.events
-        for events in (layers.inserted, layers.removed, layers.reordered):
-            events.disconnect(self._on_layers)
-        unbind(self._viewer, self._actions)
-
-    def event(self, event: Any) -> bool:  # noqa: D102
-        # napari takes the widget out of its dock when that is closed for good.
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_subject()
-        return bool(super().event(event))
+    @property
+    def busy(self) -> bool:
+        """Whether something is being read or computed."""
+        return self.display.busy or self.segments.busy or self.where.busy
 
     def _on_layers(self, *_: Any) -> None:
         """Offer what can be inspected now, keeping what is chosen while it is there."""

@@ -4,13 +4,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
     QComboBox,
     QFileDialog,
-    QHeaderView,
     QLineEdit,
     QSizePolicy,
     QTableWidget,
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_kemp.errors import CodecError, InfoError, KempError
 from napari_kemp.plugin.controls import button, choice, form, message, row, with_tooltip
+from napari_kemp.plugin.dock_widget import DockWidget
 from napari_kemp.plugin.excerpt import excerpt_layers
 from napari_kemp.plugin.latest import Latest
 from napari_kemp.plugin.layers import LayerData
@@ -43,7 +43,7 @@ _COLUMNS = (
 )
 
 
-class OpenWidget(QWidget):  # type: ignore[misc]
+class OpenWidget(DockWidget):
     """Open a precomputed volume, or part of it.
 
     Parameters
@@ -94,6 +94,7 @@ class OpenWidget(QWidget):  # type: ignore[misc]
         self._box = QWidget()
         self._box.setLayout(form(("from", self.box_start), ("to", self.box_stop)))
         self._details = QWidget()
+        self._details.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         details = QVBoxLayout(self._details)
         details.setContentsMargins(0, 0, 0, 0)
         details.addWidget(self.scales)
@@ -112,6 +113,7 @@ class OpenWidget(QWidget):  # type: ignore[misc]
 
         self._look_job = Latest(self._on_volume, self._on_no_volume)
         self._open_job = Latest(self._on_layers, self._on_not_opened)
+        self.at_the_end(self._look_job.drop, self._open_job.drop)
         self.url.lineEdit().returnPressed.connect(self.look)
         self.url.activated.connect(self.look)
         self.browse_button.clicked.connect(self.browse)
@@ -161,13 +163,6 @@ class OpenWidget(QWidget):  # type: ignore[misc]
             )
         )
 
-    def event(self, event: Any) -> bool:  # noqa: D102
-        # napari takes the widget out of its dock when that is closed for good.
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._look_job.drop()
-            self._open_job.drop()
-        return bool(super().event(event))
-
     def _set_up_table(self) -> None:
         table = self.scales
         for number, (title, tooltip) in enumerate(_COLUMNS):
@@ -177,7 +172,6 @@ class OpenWidget(QWidget):  # type: ignore[misc]
         table.setSelectionMode(QAbstractItemView.SelectionMode.MultiSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
-        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         table.horizontalHeader().setStretchLastSection(True)
         table.setWordWrap(False)
 
@@ -224,6 +218,7 @@ class OpenWidget(QWidget):  # type: ignore[misc]
                 self._add_scale(scale)
             for text, show in _ways_to_show(volume):
                 self.show_as.addItem(text, show)
+        self.scales.resizeColumnsToContents()
         self.scales.setFixedHeight(_height(self.scales))
         self.scales.blockSignals(False)
         self._on_selection()

@@ -65,6 +65,11 @@ class PositionControls:
         subject.chosen.connect(self.refresh)
         subject.cursor_moved.connect(self._on_cursor)
 
+    @property
+    def busy(self) -> bool:
+        """Whether values are being read, or data looked for."""
+        return self._value_job.busy or self._search_job.busy
+
     def refresh(self, *_: Any) -> None:
         """Say where the middle of the canvas is, unless somebody is typing."""
         affinities = self._subject.affinities

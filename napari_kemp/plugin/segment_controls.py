@@ -23,6 +23,7 @@ _SECTION_VOXELS = 8_000_000
 _REGION_VOXELS = 32_000_000
 _DEFAULT_THRESHOLD = 0.5
 _STEP = 0.01
+_OPACITY = 0.5
 _OBLIQUE = (-20, 25, 120)
 
 
@@ -232,18 +233,22 @@ class SegmentControls:
         self._hidden_in_3d = [layer for layer in viewer.layers if layer.visible]
         for layer in self._hidden_in_3d:
             layer.visible = layer is self._region_layer
-        viewer.add_layer(
+        segments = self._region_layer if self._region_layer in self._hidden_in_3d else None
+        if segments is not None:
+            segments.opacity = 1
+        boundaries = viewer.add_layer(
             Image(
                 values,
                 name=f"{affinities.name} (boundary, 3D)",
                 colormap="gray",
                 contrast_limits=(0, 1),
                 rendering="mip",
-                visible=self._region_layer not in self._hidden_in_3d,
+                visible=segments is None,
                 metadata={VIEW_KEY: "3D"},
                 **affinities.place(region),
             )
         )
+        viewer.layers.selection = {segments or boundaries}
         viewer.dims.ndisplay = 3
         viewer.scene.camera.angles = _OBLIQUE
         viewer.reset_view(reset_camera_angle=False)
@@ -257,6 +262,8 @@ class SegmentControls:
         for layer in self._hidden_in_3d:
             layer.visible = True
         self._hidden_in_3d = []
+        if self._region_layer is not None:
+            self._region_layer.opacity = _OPACITY
 
     def _fail(self, label: Any, error: Exception) -> None:
         self.region_button.setEnabled(True)
@@ -271,7 +278,7 @@ class SegmentControls:
             layer = Labels(
                 found.labels,
                 name=f"{found.affinities.name} {what}",
-                opacity=0.5,
+                opacity=_OPACITY,
                 metadata={VIEW_KEY: what},
                 **place,
             )
