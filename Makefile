@@ -16,7 +16,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 XVFB := QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1280x900x24"
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard codec_src/*) napari.yaml
 
-.PHONY: demo test lint bench clean system
+.PHONY: demo test lint bench screenshots clean system
 
 demo: $(VENV)/.demo
 	rm -rf "$(OUT)/screenshot.png" "$(OUT)/kempressed"
@@ -35,6 +35,9 @@ bench: $(VENV)/.dev
 	$(BIN)/napari-kemp bench $(DATA)
 	$(BIN)/python benchmarks/codec.py $(if $(DATA),--data $(DATA)) --out bench-output
 	$(BIN)/python benchmarks/export.py $(if $(DATA),--data $(DATA)) --out bench-output
+
+screenshots: $(VENV)/.dev
+	$(XVFB) $(BIN)/python docs/screenshots.py docs/images
 
 clean:
 	rm -rf $(VENV) build dist bench-output demo-output
