@@ -70,6 +70,21 @@ def test_segments_are_what_edges_above_the_threshold_connect(affinities, thresho
         assert segments.largest == 0
 
 
+@given(
+    affinities=hnp.arrays(np.float32, (3, 2, 3, 4), elements=st.sampled_from([0, 1])),
+    start=st.tuples(*[st.integers(0, 9)] * 3),
+)
+def test_steady_labels_tell_the_place_of_a_segment(affinities, start):
+    shape = (20, 21, 22)
+    segments = find_segments(affinities, 0.5, Convention())
+    steady = segments.steady_labels(start, shape)
+    for number in range(1, segments.count + 1):
+        (first, *_) = np.argwhere(segments.labels == number)
+        (found,) = np.unique(steady[segments.labels == number])
+        assert found == 1 + np.ravel_multi_index(tuple(first + start), shape)
+    np.testing.assert_array_equal(steady == 0, segments.labels == 0)
+
+
 def test_a_region_without_voxels_has_no_segments():
     segments = find_segments(np.zeros((3, 0, 4, 4), np.float32), 0.5, Convention())
     assert segments.labels.shape == (0, 4, 4)

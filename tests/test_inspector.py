@@ -574,3 +574,68 @@ def test_closing_the_window_stops_everything(viewer, dock, qtbot):
     layers.clear()
     viewer.dims.set_point(0, 0)
     qtbot.wait(200)
+
+
+def test_what_changes_in_the_layers_is_seen(make_napari_viewer, dock, qtbot):
+    viewer = make_napari_viewer(show=True)
+    data = np.random.default_rng(0).random((3, 4, 20, 30), np.float32)
+    for part, axis in zip(data, "xyz", strict=True):
+        viewer.add_image(part, name=f"net {axis}", contrast_limits=(0, 1))
+    inspector = dock(viewer)
+    choose(inspector.display.mode, "maximum")
+    viewer.layers["net y"].data = np.full_like(data[0], 2)
+    settle(qtbot, inspector)
+    assert (np.asarray(shown(viewer, inspector).data) == 2).all()
+    for axis in "xyz":
+        viewer.layers[f"net {axis}"].translate = (0, 100, 200)
+    settle(qtbot, inspector)
+    assert tuple(shown(viewer, inspector).translate) == (0, 100, 200)
+    assert len(viewer.layers) == 4
+
+
+def test_napari_s_own_switch_to_3d_does_no_harm(viewer, inspector, qtbot):
+    for mode in ("RGB", "boundary"):
+        choose(inspector.display.mode, mode)
+        viewer.dims.ndisplay = 3
+        settle(qtbot, inspector)
+        assert canvas(viewer).max() > 60
+        viewer.dims.ndisplay = 2
+        settle(qtbot, inspector)
+
+
+def test_sections_in_other_planes(viewer, inspector, neurites, qtbot):
+    viewer.dims.order = (2, 0, 1)
+    viewer.reset_view()
+    viewer.dims.set_point(2, (5 + 30) * 4)
+    inspector.segments.live.setChecked(True)
+    settle(qtbot, inspector)
+    layer = viewer.layers["net segments"]
+    assert layer.data.shape == (8, 80, 1)
+    assert tuple(layer.translate) == (100, -12, (5 + 30) * 4)
+    expected = find_segments(neurites.affinities[..., 30:31], 0.5, Convention())
+    assert inspector.segments.result.text().startswith(f"{expected.count:,} segments")
+
+
+def test_image_affinities_and_segmentation_lie_on_each_other(make_napari_viewer, dock, isbi, qtbot):
+    viewer = make_napari_viewer(show=True)
+    for name in ("em", "segmentation", "affinities-kempressed"):
+        for layer in create_layers(open_volume(isbi / name)):
+            viewer.add_layer(layer)
+    image = viewer.layers["em"]
+    for layer in viewer.layers:
+        # Of the same place, but for the pixels that napari adds around the middle of voxels.
+        np.testing.assert_array_equal(layer.extent.world, image.extent.world)
+    inspector = dock(viewer)
+    inspector.display.side_by_side()
+    grid = viewer.canvas.grid
+    places = {
+        layer.name: grid.position(index, viewer.layers)
+        for index, layer in enumerate(viewer.layers)
+        if layer.visible
+    }
+    assert places == {
+        "em": (0, 0),
+        "segmentation": (0, 0),
+        "affinities-kempressed (RGB)": (0, 1),
+    }
+    settle(qtbot, inspector)

@@ -1,6 +1,7 @@
 """The dock widget that shows affinities, their segments, and where one is."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,9 @@ class AffinityInspector(DockWidget):
             self.where.close,
             partial(unbind, napari_viewer, self._actions),
         )
+        self._watched: list[Any] = []
+        self.at_the_end(self._unwatch)
+        self.subject.chosen.connect(self._watch)
         self._on_layers()
 
     @property
@@ -182,6 +186,27 @@ class AffinityInspector(DockWidget):
         self.tabs.setEnabled(affinities is not None)
         self.where.widget.setEnabled(affinities is not None)
         self.subject.affinities = affinities
+
+    def _watch(self) -> None:
+        """Notice when somebody changes the layers that are looked at."""
+        self._unwatch()
+        affinities = self.subject.affinities
+        for layer in affinities.layers if affinities is not None else ():
+            events = layer.events
+            self._watched += [events.data, events.scale, events.translate, events.units]
+        for event in self._watched:
+            event.connect(self._on_edited)
+
+    def _unwatch(self) -> None:
+        for event in self._watched:
+            event.disconnect(self._on_edited)
+        self._watched = []
+
+    def _on_edited(self, *_: Any) -> None:
+        affinities = self.subject.affinities
+        if affinities is not None:
+            with suppress(KempError):
+                self.subject.reload(channels_of(affinities.layers))
 
     def _read_convention(self, *_: Any) -> None:
         self.subject.convention = Convention(self.order.currentData(), self.offset.currentData())

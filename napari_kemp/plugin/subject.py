@@ -76,6 +76,11 @@ class Subject:
             self._affinities = affinities
             self.chosen.emit()
 
+    def reload(self, affinities: ChannelLayers) -> None:
+        """Look at the same layers anew, after their data or their place has changed."""
+        self._affinities = affinities
+        self.chosen.emit()
+
     @property
     def convention(self) -> Convention:
         """How the channels are to be read."""
