@@ -499,6 +499,19 @@ def test_any_three_layers_will_do(make_napari_viewer, dock, qtbot):
     settle(qtbot, inspector)
 
 
+def test_other_channels_begin_with_those_that_are_shown(viewer, inspector, qtbot):
+    before = inspector.subject.affinities.layers
+    inspector.volume.setCurrentText("three layers…")
+    assert [combo.currentText() for combo in inspector.channels] == ["net x", "net y", "net z"]
+    assert inspector.subject.affinities.layers == before
+    inspector.channels[2].setCurrentIndex(inspector.channels[2].findText("image"))
+    assert "data type differs" in inspector.problem.text()
+    # Not left with an empty canvas.
+    assert all(layer.visible for layer in before)
+    settle(qtbot, inspector)
+    assert inspector.display.histogram.counts == {}
+
+
 def test_one_layer_with_four_axes_will_do(make_napari_viewer, dock, qtbot):
     viewer = make_napari_viewer(show=True)
     data = np.random.default_rng(0).random((3, 4, 20, 30), np.float32)

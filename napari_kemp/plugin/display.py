@@ -116,9 +116,11 @@ class Display:
             own.visible = False
 
     def remove(self) -> None:
-        """Take the layer away."""
+        """Take the layer away, and bring back what was hidden for it."""
         if self.shown:
             self._viewer.layers.remove(self.layer)
+        for own in self._affinities.layers if self._affinities is not None else ():
+            own.visible = True
         self.layer = self._composite = self._affinities = None
 
     def _make(

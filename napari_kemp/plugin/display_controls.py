@@ -115,8 +115,6 @@ class DisplayControls:
             return
         if mode == OWN_LAYERS:
             self._display.remove()
-            for layer in affinities.layers:
-                layer.visible = True
             return
         limits = self._limits.get(mode == "boundary", self._range(affinities))
         self._display.show(affinities, mode, self._subject.convention, limits)
@@ -171,6 +169,7 @@ class DisplayControls:
     def _on_chosen(self) -> None:
         affinities = self._subject.affinities
         self._limits = {}
+        self._histogram_job.drop()
         self.histogram.set_counts({}, 0, 1)
         if affinities is not None:
             low, high = (float(each) for each in affinities.layer.contrast_limits_range)

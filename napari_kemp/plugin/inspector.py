@@ -169,6 +169,8 @@ class AffinityInspector(DockWidget):
         if self._settling:
             return
         custom = self.volume.currentText() == _THREE_LAYERS
+        if custom and self._channel_form.isHidden():
+            self._take_over()
         self._channel_form.setVisible(custom)
         affinities = None
         problem = ""
@@ -186,6 +188,16 @@ class AffinityInspector(DockWidget):
         self.tabs.setEnabled(affinities is not None)
         self.where.widget.setEnabled(affinities is not None)
         self.subject.affinities = affinities
+
+    def _take_over(self) -> None:
+        """Begin with the layers that are looked at already."""
+        affinities = self.subject.affinities
+        if affinities is None or len(affinities.layers) != len(self.channels):
+            return
+        self._settling = True
+        for combo, layer in zip(self.channels, affinities.layers, strict=True):
+            combo.setCurrentIndex(combo.findText(layer.name))
+        self._settling = False
 
     def _watch(self) -> None:
         """Notice when somebody changes the layers that are looked at."""

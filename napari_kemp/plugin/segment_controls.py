@@ -24,6 +24,7 @@ _REGION_VOXELS = 32_000_000
 _DEFAULT_THRESHOLD = 0.5
 _STEP = 0.01
 _OPACITY = 0.5
+_ATTENUATION = 0.2
 _OBLIQUE = (-20, 25, 120)
 
 
@@ -242,7 +243,9 @@ class SegmentControls:
                 name=f"{affinities.name} (boundary, 3D)",
                 colormap="gray",
                 contrast_limits=(0, 1),
-                rendering="mip",
+                # Membranes are everywhere: without attenuation, one sees nothing but white.
+                rendering="attenuated_mip",
+                attenuation=_ATTENUATION,
                 visible=segments is None,
                 metadata={VIEW_KEY: "3D"},
                 **affinities.place(region),
