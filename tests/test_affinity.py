@@ -70,6 +70,53 @@ def test_segments_are_what_edges_above_the_threshold_connect(affinities, thresho
         assert segments.largest == 0
 
 
+def mutex_segments(weights, convention):
+    """The same, but for pairs whose segments were told apart before; strongest weights first."""
+    shape = weights.shape[1:]
+    segment = {voxel: frozenset([voxel]) for voxel in np.ndindex(shape)}
+    apart = set()
+    for index in sorted(np.ndindex(weights.shape), key=lambda index: -abs(weights[index])):
+        neighbour = list(index[1:])
+        neighbour["zyx".index(convention.order[index[0]])] += convention.offset
+        if tuple(neighbour) not in segment:
+            continue
+        one, other = segment[index[1:]], segment[tuple(neighbour)]
+        if one == other:
+            continue
+        if weights[index] < 0:
+            apart.add(frozenset([index[1:], tuple(neighbour)]))
+        elif not any(frozenset([a, b]) in apart for a in one for b in other):
+            for voxel in one | other:
+                segment[voxel] = one | other
+    return {voxels for voxels in segment.values() if len(voxels) > 1}
+
+
+@given(
+    ranks=st.permutations(range(1, 1 + 3 * 2 * 2 * 3)),
+    signs=st.lists(st.sampled_from([-1, 1, 1]), min_size=36, max_size=36),
+    convention=st.sampled_from(CONVENTIONS),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_mutex_watershed_keeps_apart_what_is_far_below_the_threshold(ranks, signs, convention):
+    weights = (np.array(ranks) * signs / 64).reshape(3, 2, 2, 3)
+    segments = find_segments(weights + 0.5, 0.5, convention, mutex=True)
+    found = {
+        frozenset(map(tuple, np.argwhere(segments.labels == number).tolist()))
+        for number in range(1, segments.count + 1)
+    }
+    assert found == mutex_segments(weights, convention)
+
+
+def test_one_gap_in_a_membrane_joins_components_but_no_mutex_watershed():
+    affinities = np.full((3, 1, 9, 9), 0.9, np.float32)
+    affinities[:, 0, :, 4:6] = 0.1
+    affinities[:, 0, 4, 4:6] = 0.55
+    assert find_segments(affinities, 0.5, Convention()).count == 1
+    assert find_segments(affinities, 0.5, Convention(), mutex=True).count > 1
+    affinities[0, 0, 0, 0] = np.nan
+    assert find_segments(affinities, 0.5, Convention(), mutex=True).count > 1
+
+
 @given(
     affinities=hnp.arrays(np.float32, (3, 2, 3, 4), elements=st.sampled_from([0, 1])),
     start=st.tuples(*[st.integers(0, 9)] * 3),

@@ -61,13 +61,21 @@ class Segments:
 
 
 def find_segments(
-    affinities_czyx: NDArray[Any], threshold: float, convention: Convention
+    affinities_czyx: NDArray[Any],
+    threshold: float,
+    convention: Convention,
+    *,
+    mutex: bool = False,
 ) -> Segments:
-    """Find the connected components of the affinity graph.
+    """Find the segments of the affinity graph: its connected components, or a mutex watershed.
 
     A voxel and its neighbour along an axis are joined where the affinity of the two is at least
     the threshold; a segment is what can be reached from a voxel that way. Affinities that lead out
     of the region join nothing.
+
+    One gap in a membrane is enough for two cells to be one component. In a mutex watershed, pairs
+    far below the threshold keep segments apart that pairs little above it would join: pairs take
+    effect in the order of how far they are from the threshold, on either side.
 
     Parameters
     ----------
@@ -77,14 +85,16 @@ def find_segments(
         The smallest affinity that joins.
     convention
         Which channel speaks of which neighbour.
+    mutex
+        Whether to do a mutex watershed (Wolf et al. 2020, doi:10.1109/TPAMI.2020.2980827).
     """
-    import cc3d
-
-    graph = _graph(affinities_czyx, threshold, convention)
-    if graph.size == 0:
-        return Segments(np.zeros(graph.shape, np.uint32), 0, 0, 0)
-    components = cc3d.color_connectivity_graph(graph, connectivity=6)
-    sizes = np.bincount(components.ravel(order="K"))
+    shape = affinities_czyx.shape[1:]
+    if 0 in shape:
+        return Segments(np.zeros(shape, np.uint32), 0, 0, 0)
+    find = _mutex_watershed if mutex else _components
+    components = find(affinities_czyx, threshold, convention)
+    sizes = np.bincount(components.ravel(order="K").astype(np.int64, copy=False))
+    sizes[0] = 0
     segments = np.flatnonzero(sizes > 1)
     number = np.zeros(len(sizes), np.uint32)
     number[segments] = np.arange(1, len(segments) + 1, dtype=np.uint32)
@@ -93,6 +103,27 @@ def find_segments(
         return Segments(labels, 0, 0, 0)
     largest = int(sizes[segments].argmax())
     return Segments(labels, len(segments), largest + 1, int(sizes[segments[largest]]))
+
+
+def _components(
+    affinities_czyx: NDArray[Any], threshold: float, convention: Convention
+) -> NDArray[Any]:
+    import cc3d
+
+    graph = _graph(affinities_czyx, threshold, convention)
+    return np.asarray(cc3d.color_connectivity_graph(graph, connectivity=6))
+
+
+def _mutex_watershed(
+    affinities_czyx: NDArray[Any], threshold: float, convention: Convention
+) -> NDArray[Any]:
+    import mwatershed
+
+    weights = convention.by_axis_zyx(affinities_czyx).astype(np.float64) - threshold
+    # What is not a number joins nothing, and keeps nothing apart.
+    np.nan_to_num(weights, copy=False, nan=-np.finfo(float).tiny)
+    offsets = (convention.offset * np.eye(3, dtype=int)).tolist()
+    return np.asarray(mwatershed.agglom(np.ascontiguousarray(weights), offsets))
 
 
 def _graph(

@@ -15,7 +15,7 @@ from superqt import QLabeledDoubleSlider
 from napari_kemp.affinity import MAPS, Convention, Segments, find_segments
 from napari_kemp.errors import KempError
 from napari_kemp.plugin.channel_layers import VIEW_KEY, ChannelLayers, Region
-from napari_kemp.plugin.controls import button, form, message, page, row, with_tooltip
+from napari_kemp.plugin.controls import button, choice, form, message, page, row, with_tooltip
 from napari_kemp.plugin.latest import Latest
 from napari_kemp.plugin.subject import Subject
 
@@ -64,6 +64,12 @@ class SegmentControls:
         self.threshold.setSingleStep(_STEP)
         self.threshold.setPageStep(10 * _STEP)
         self.threshold.setValue(_DEFAULT_THRESHOLD)
+        self.method = choice(
+            [("connected components", False), ("mutex watershed", True)],
+            "Connected components: all that the threshold joins is one segment.\n"
+            "Mutex watershed: what lies far below the threshold keeps segments apart, so that one\n"
+            "gap in a membrane does not join two cells; takes longer.",
+        )
         self.live = with_tooltip(
             QCheckBox("segments of this section, live"),
             "Join neighbouring voxels whose affinity reaches the threshold, in the section and\n"
@@ -86,7 +92,7 @@ class SegmentControls:
             "Everything else is hidden until the viewer is back in 2D.",
         )
         self.region_result = message("What the threshold leaves connected in the region.")
-        layout.addLayout(form(("threshold", self.threshold)))
+        layout.addLayout(form(("threshold", self.threshold), ("method", self.method)))
         layout.addWidget(self.live)
         layout.addWidget(self.result)
         layout.addSpacing(8)
@@ -100,6 +106,7 @@ class SegmentControls:
         self._volume_job = Latest(self._on_volume, partial(self._fail, self.region_result))
         self.threshold.valueChanged.connect(self._ask)
         self.live.toggled.connect(self._ask)
+        self.method.currentIndexChanged.connect(self._ask)
         self.region_button.clicked.connect(self.find_in_region)
         self.show_3d_button.clicked.connect(self.show_in_3d)
         subject.view_moved.connect(self._ask)
@@ -126,9 +133,7 @@ class SegmentControls:
             return
         self.region_button.setEnabled(False)
         self.region_result.setText(f"Reading {_extent(region)} voxels…")
-        self._region_job.ask(
-            partial(_segment, affinities, region, self._threshold(), self._subject.convention)
-        )
+        self._region_job.ask(partial(_segment, affinities, region, *self._how()))
 
     def show_in_3d(self) -> None:
         """Read the region and show it in 3D."""
@@ -145,8 +150,10 @@ class SegmentControls:
             job.drop()
         self._subject.viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
 
-    def _threshold(self) -> float:
-        return float(self.threshold.value())
+    def _how(self) -> tuple[float, Convention, bool]:
+        """Return the threshold, the convention, and whether to do a mutex watershed."""
+        mutex: bool = self.method.currentData()
+        return float(self.threshold.value()), self._subject.convention, mutex
 
     def _bounded_region(self) -> tuple[ChannelLayers | None, Region | None]:
         affinities = self._subject.affinities
@@ -194,8 +201,7 @@ class SegmentControls:
                 self._segment_section,
                 affinities,
                 region,
-                self._threshold(),
-                self._subject.convention,
+                *self._how(),
             )
         )
 
@@ -205,12 +211,13 @@ class SegmentControls:
         region: Region,
         threshold: float,
         convention: Convention,
+        mutex: bool,
     ) -> _Found:
         """Segment a section, in a thread; while the threshold is dragged it is read once."""
         last = self._last_read
         if last is None or last[:2] != (affinities, region):
             last = self._last_read = affinities, region, affinities.read(region)
-        segments = find_segments(last[2], threshold, convention)
+        segments = find_segments(last[2], threshold, convention, mutex=mutex)
         labels = segments.steady_labels(region.start_zyx, affinities.levels[region.level][0].shape)
         return _Found(affinities, region, segments, labels)
 
@@ -298,9 +305,13 @@ class SegmentControls:
 
 
 def _segment(
-    affinities: ChannelLayers, region: Region, threshold: float, convention: Convention
+    affinities: ChannelLayers,
+    region: Region,
+    threshold: float,
+    convention: Convention,
+    mutex: bool,
 ) -> _Found:
-    segments = find_segments(affinities.read(region), threshold, convention)
+    segments = find_segments(affinities.read(region), threshold, convention, mutex=mutex)
     return _Found(affinities, region, segments, segments.labels)
 
 
