@@ -247,6 +247,15 @@ def test_segments_follow_threshold_and_section(viewer, inspector, neurites, qtbo
     assert inspector.display.histogram.threshold is None
 
 
+def test_segments_by_mutex_watershed(viewer, inspector, neurites, qtbot):
+    viewer.dims.set_point(0, (2 + 4) * 50)
+    inspector.segments.live.setChecked(True)
+    choose(inspector.segments.method, True)
+    settle(qtbot, inspector)
+    expected = find_segments(neurites.affinities[:, [4]], 0.5, Convention(), mutex=True)
+    assert inspector.segments.result.text().startswith(f"{expected.count:,} segments")
+
+
 def test_the_convention_changes_the_segments(viewer, inspector, neurites, qtbot):
     inspector.segments.live.setChecked(True)
     choose(inspector.offset, 1)
@@ -545,6 +554,15 @@ def test_layers_come_and_go(make_napari_viewer, dock, volumes, qtbot):
     viewer.layers.remove(viewer.layers["net y"])
     assert not inspector.tabs.isEnabled()
     assert "net (RGB)" not in viewer.layers
+    viewer.layers.clear()
+    for volume in volumes:
+        for layer in create_layers(volume):
+            viewer.add_layer(layer)
+    assert inspector.volume.currentText() == "net"
+    # The image and the other two are three layers still, but none that go together.
+    viewer.layers.remove(viewer.layers["net y"])
+    assert inspector.volume.currentText() == "three layers…"
+    assert "data type differs" in inspector.problem.text()
     settle(qtbot, inspector)
 
 

@@ -132,6 +132,7 @@ class AffinityInspector(DockWidget):
     def _on_layers(self, *_: Any) -> None:
         """Offer what can be inspected now, keeping what is chosen while it is there."""
         before = self.subject.affinities
+        had_choice = bool(self._found)
         self._found = find_affinities(self._viewer.layers)
         images = [
             layer
@@ -149,8 +150,10 @@ class AffinityInspector(DockWidget):
         if len(images) >= 3:
             self.volume.addItem(_THREE_LAYERS, None)
         for number, combo in enumerate(self.channels):
-            _offer(combo, images, number)
-        if chosen == _THREE_LAYERS:
+            kept = combo.currentData() if chosen == _THREE_LAYERS else None
+            _offer(combo, images, kept, number)
+        # Where there was nothing else to choose, affinities that come along are what is meant.
+        if chosen == _THREE_LAYERS and (had_choice or not self._found):
             self.volume.setCurrentIndex(max(0, self.volume.findText(_THREE_LAYERS)))
         else:
             self.volume.setCurrentIndex(self._index_of(before))
@@ -194,9 +197,12 @@ class AffinityInspector(DockWidget):
         affinities = self.subject.affinities
         if affinities is None or len(affinities.layers) != len(self.channels):
             return
+        numbers = [self.channels[0].findText(layer.name) for layer in affinities.layers]
+        if -1 in numbers:
+            return
         self._settling = True
-        for combo, layer in zip(self.channels, affinities.layers, strict=True):
-            combo.setCurrentIndex(combo.findText(layer.name))
+        for combo, number in zip(self.channels, numbers, strict=True):
+            combo.setCurrentIndex(number)
         self._settling = False
 
     def _watch(self) -> None:
@@ -228,10 +234,9 @@ class AffinityInspector(DockWidget):
         self.display.histogram.set_threshold(self.segments.threshold.value() if live else None)
 
 
-def _offer(combo: QComboBox, layers: list[Layer], default: int) -> None:
-    before = combo.currentData()
+def _offer(combo: QComboBox, layers: list[Layer], kept: Layer | None, default: int) -> None:
     combo.clear()
     for layer in layers:
         combo.addItem(layer.name, layer)
-    index = layers.index(before) if before in layers else min(default, len(layers) - 1)
+    index = layers.index(kept) if kept in layers else min(default, len(layers) - 1)
     combo.setCurrentIndex(index)

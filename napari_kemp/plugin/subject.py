@@ -97,7 +97,6 @@ class Subject:
         if self.closed:
             return
         self.closed = True
-        self._pause.stop()
         for events in self._moves:
             events.disconnect(self._on_moved)
         self.viewer.cursor.events.position.disconnect(self._on_cursor)
