@@ -114,6 +114,14 @@ def test_resuming_nothing_is_to_begin(tmp_path, whole):
     assert tree(tmp_path / "saved") == whole
 
 
+def test_locks_of_the_killed_go_with_what_they_locked(tmp_path, whole):
+    napari_kemp.export(AFFINITIES, tmp_path / "v", encoding="raw", resolution=(8, 8, 40))
+    lock = tmp_path / "v" / "8_8_40" / "0-70_0-50_0-20.gz.__lock"
+    lock.write_bytes(b"")
+    napari_kemp.export(AFFINITIES, tmp_path / "v", **ARGUMENTS, overwrite=True)
+    assert tree(tmp_path / "v") == whole
+
+
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
     with pytest.raises(ExportError, match="not both"):
         napari_kemp.export(AFFINITIES, tmp_path / "saved", resume=True, overwrite=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from napari_kemp.precomputed import transport
@@ -263,6 +264,9 @@ class ObjectStore:
     def remove_matching(self, pattern: re.Pattern[str]) -> None:
         """Remove the objects of this folder whose whole names match, and no others.
 
+        On a disk, the lock files go with them that somebody left who was killed while writing or
+        removing such an object.
+
         Raises
         ------
         OSError
@@ -273,6 +277,12 @@ class ObjectStore:
             for key in self._kvstore.list().result():
                 if pattern.fullmatch(key.decode(errors="replace")):
                     self._remove_now(key.decode())
+            folder = Path(self._spec["path"])
+            if self._spec["driver"] == "file" and folder.is_dir():
+                # Not among the keys that TensorStore lists.
+                for lock in folder.glob("*.__lock"):
+                    if pattern.fullmatch(lock.name.removesuffix(".__lock")):
+                        lock.unlink(missing_ok=True)
 
         _translated(remove)
 
