@@ -102,7 +102,7 @@ def test_the_largest_volume_opens_pans_and_zooms(tmp_path, make_napari_viewer):
     (scale,) = volume.scales
     cell = (1000, 900, 195)
     chunk = np.full((3, 64, 128, 128), 0.75, np.float32)
-    scale.write_chunk(cell, scale.encode_chunk(chunk))
+    scale.write_chunk(cell, scale.encode_chunks([chunk])[0])
     viewer = make_napari_viewer(show=True)
     process = psutil.Process()
     before = process.memory_info().rss

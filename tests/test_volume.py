@@ -270,7 +270,7 @@ def test_an_existing_volume_is_not_replaced(small, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoding": "zfpc"}, r"scales\[0\].encoding: the encoding 'zfpc' is not supported"),
+        ({"encoding": "bossdb"}, r"scales\[0\].encoding: the encoding 'bossdb' is not supported"),
         ({"data_type": "uint8"}, r"scales\[0\].encoding: fpzip chunks hold float32 or float64"),
         ({"chunk_size": (8, 8, 0)}, r"scales\[0\].chunk_sizes\[0\]\[2\]: expected a positive"),
         ({"size": (8, 8)}, r"scales\[0\].size\[2\]: missing"),
@@ -336,14 +336,14 @@ def test_a_scale_that_cannot_be_read_leaves_the_others_alone(tmp_path):
     sharding = {"@type": "neuroglancer_uint64_sharded_v7"}
     write_info(
         tmp_path,
-        {"key": "a", "encoding": "zfpc"},
+        {"key": "a", "encoding": "bossdb"},
         {"key": "b", "encoding": "raw", "sharding": sharding},
         {"key": "c", "encoding": "raw"},
     )
     volume = open_volume(tmp_path)
     volume.scales[2].write(np.ones((4, 8, 8), np.float32), (0, 0, 0))
     assert (volume.scales[2].array[...] == 1).all()
-    with pytest.raises(ChunkError, match=f"{tmp_path}, scale a, chunk 0-8_0-8_0-4: .*'zfpc'"):
+    with pytest.raises(ChunkError, match=f"{tmp_path}, scale a, chunk 0-8_0-8_0-4: .*'bossdb'"):
         volume.scales[0].array[...]
     with pytest.raises(ChunkError, match=f"{tmp_path}, scale b, chunk 0-8_0-8_0-4: .*@type"):
         volume.scales[1].array[...]
