@@ -1,5 +1,6 @@
 """Volumes too large to be shown whole: virtual levels, from a bounded number of chunks."""
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -105,9 +106,12 @@ def test_the_largest_volume_opens_pans_and_zooms(tmp_path, make_napari_viewer):
     viewer = make_napari_viewer(show=True)
     process = psutil.Process()
     before = process.memory_info().rss
+    began = time.perf_counter()
     layers = [viewer.add_layer(layer) for layer in create_layers(open_volume(tmp_path / "huge"))]
     viewer.reset_view()
     viewer.screenshot(flash=False)
+    assert time.perf_counter() - began < 3  # under 1 s on a machine that does nothing else
+    assert process.memory_info().rss - before < 150e6
     assert layers[0].metadata["napari_kemp"]["sampled_levels"]
     assert layers[0].data_level > 5
 

@@ -319,7 +319,7 @@ def test_http_errors_are_errors_that_hold_the_url(tmp_path, status):
         server.failures["info"] = status
         with pytest.raises(InfoError, match=f"{server.url}/v/info: .*{status}"):
             open_volume(f"{server.url}/v")
-        assert time.perf_counter() - began < 60
+        assert time.perf_counter() - began < 15
         server.failures.clear()
         volume.scales[0].array[...]
 
@@ -333,7 +333,7 @@ def test_a_server_that_is_not_there(tmp_path):
         open_volume(server.url)
     with pytest.raises(ChunkError, match=f"{server.url}, scale 4_4_40, chunk -3-3_2-7_0-4: "):
         volume.scales[0].array[...]
-    assert time.perf_counter() - began < 60
+    assert time.perf_counter() - began < 15
 
 
 def test_nothing_is_written_over_http(tmp_path):
