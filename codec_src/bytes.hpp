@@ -2,11 +2,12 @@
 // ask where a buffer ends.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -35,15 +36,67 @@ inline void store_big_endian(std::uint8_t* p, std::uint32_t v) {
   std::memcpy(p, &v, sizeof v);
 }
 
+// The memory of a thread's last buffers, for its next ones. Memory that is new from the system
+// costs a tenth of an encode, a page at a time; what is kept is no more than a large chunk needs.
+class SpareMemory {
+ public:
+  struct Block {
+    std::uint8_t* start = nullptr;
+    std::size_t size = 0;
+  };
+
+  SpareMemory() = default;
+  SpareMemory(const SpareMemory&) = delete;
+  SpareMemory& operator=(const SpareMemory&) = delete;
+  ~SpareMemory() {
+    for (Block& block : blocks_) std::free(block.start);
+  }
+
+  static SpareMemory& of_this_thread() {
+    thread_local SpareMemory spare;
+    return spare;
+  }
+
+  Block take() {
+    for (Block& block : blocks_)
+      if (block.start != nullptr) return std::exchange(block, {});
+    return {};
+  }
+
+  void give(Block given) {
+    for (Block& block : blocks_)
+      if (block.start == nullptr && given.size <= kMost) {
+        block = given;
+        return;
+      }
+    std::free(given.start);
+  }
+
+ private:
+  static constexpr std::size_t kMost = std::size_t{32} << 20;
+
+  std::array<Block, 2> blocks_;  // as many streams as are encoded in turn
+};
+
 class ByteBuffer {
  public:
-  const std::uint8_t* data() const { return bytes_.get(); }
+  ByteBuffer() : block_(SpareMemory::of_this_thread().take()) {}
+  ByteBuffer(ByteBuffer&& other) noexcept
+      : block_(std::exchange(other.block_, {})), size_(std::exchange(other.size_, 0)) {}
+  ByteBuffer& operator=(ByteBuffer&& other) noexcept {
+    std::swap(block_, other.block_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~ByteBuffer() { SpareMemory::of_this_thread().give(block_); }
+
+  const std::uint8_t* data() const { return block_.start; }
   std::size_t size() const { return size_; }
 
   // Where the next byte goes; at least `room` bytes may be written there before `advance`.
   std::uint8_t* reserve(std::size_t room) {
-    if (capacity_ - size_ < room) grow(size_ + room);
-    return bytes_.get() + size_;
+    if (block_.size - size_ < room) grow(size_ + room);
+    return block_.start + size_;
   }
 
   void advance(std::size_t count) { size_ += count; }
@@ -54,23 +107,16 @@ class ByteBuffer {
   }
 
  private:
-  struct Free {
-    void operator()(std::uint8_t* p) const { std::free(p); }
-  };
-
   void grow(std::size_t least) {
     // realloc, not vector: large buffers then move by page tables and are never zero-filled.
-    const std::size_t capacity = least + least / 2;
-    void* moved = std::realloc(bytes_.get(), capacity);
+    const std::size_t size = least + least / 2;
+    void* moved = std::realloc(block_.start, size);
     if (moved == nullptr) throw std::bad_alloc();
-    static_cast<void>(bytes_.release());
-    bytes_.reset(static_cast<std::uint8_t*>(moved));
-    capacity_ = capacity;
+    block_ = {static_cast<std::uint8_t*>(moved), size};
   }
 
-  std::unique_ptr<std::uint8_t[], Free> bytes_;
+  SpareMemory::Block block_;
   std::size_t size_ = 0;
-  std::size_t capacity_ = 0;
 };
 
 // The bytes of a stream, then zeros without end. The zeros are not there before they are asked for:
