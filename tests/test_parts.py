@@ -98,3 +98,19 @@ def test_channels_of_fpzip_streams_of_float64():
             whole = fpzip.decode(part.data)
             np.testing.assert_array_equal(part.outs[0], whole[..., 0])
             np.testing.assert_array_equal(part.outs[1], whole[..., 2])
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3, 7), (4, 0, 3, 7), (4, 4, 0, 7)])
+@pytest.mark.parametrize("seekable", [True, False])
+def test_fields_of_a_stream_without_samples(shape, seekable):
+    stream = fpzip.encode(np.zeros(shape, np.float32), seekable=seekable)
+    for fields in (slice(1, 2), slice(None, None, -2), slice(2, 2)):
+        some = fpzip.decode(stream, fields=fields)
+        assert some.shape == np.zeros(shape)[..., fields].shape
+    outs = [np.zeros(shape[:3], np.float32) for _ in range(2)]
+    part = Part(stream, [3, 5], outs, 7, FieldStarts())
+    assert decode_parts([part], kempressed=False) == [[None, None]]
+    if not seekable:
+        longer = Part(stream + b"trailing", [3, 5], outs, 7, FieldStarts())
+        [errors] = decode_parts([longer], kempressed=False)
+        assert all("trailing bytes" in str(error) for error in errors)

@@ -237,6 +237,12 @@ def section_job(section: Section, out: NDArray[Any], precision: int) -> Job:
     )
 
 
+def empty_job(stream: Stream, out: NDArray[Any]) -> Job:
+    """Write down the decode of some fields of a stream without samples: a look at its end."""
+    header = Header(stream.header.dtype, out.shape, stream.header.precision)
+    return Job(stream.body, stream.start, out, header)
+
+
 def decode_stream(
     stream: Stream, fields: range, out: NDArray[Any], plus_two: bool, starts: FieldStarts | None
 ) -> None:
@@ -245,6 +251,8 @@ def decode_stream(
         fields, out = fields[::-1], out[..., ::-1]
     if stream.table is not None:
         raise_first(run(section_jobs(stream, fields, out), plus_two))
+    elif 0 in stream.header.shape:
+        raise_first(run([empty_job(stream, out)], plus_two))
     elif fields == range(stream.header.shape[3]):
         jobs = whole_jobs(stream, out, keep_states=starts is not None)
         raise_first(run(jobs, plus_two))

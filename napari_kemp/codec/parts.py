@@ -66,25 +66,27 @@ def decode_parts(parts: Sequence[Part], *, kempressed: bool) -> list[list[CodecE
         of use; the others are whole.
     """
     errors: list[list[CodecError | None]] = [[None] * len(part.fields) for part in parts]
-    table_jobs: list[tuple[int, int, _streams.Job]] = []
+    jobs: list[tuple[int, int, _streams.Job]] = []
     walks: dict[int, _Walk] = {}
     for i, part in enumerate(parts):
         try:
             stream = _streams.Stream.open(part.data)
             _check(stream.header, part)
-            if stream.table is None:
+            if stream.table is None and 0 not in stream.header.shape:
                 walks[i] = _Walk(stream, part)
-            else:
-                for at, (field, out) in enumerate(zip(part.fields, part.outs, strict=True)):
+                continue
+            for at, (field, out) in enumerate(zip(part.fields, part.outs, strict=True)):
+                target = out[..., np.newaxis]
+                if stream.table is None:
+                    job = _streams.empty_job(stream, target)
+                else:
                     section = stream.table.cut(field, stream.body)
-                    job = _streams.section_job(
-                        section, out[..., np.newaxis], stream.header.precision
-                    )
-                    table_jobs.append((i, at, job))
+                    job = _streams.section_job(section, target, stream.header.precision)
+                jobs.append((i, at, job))
         except CodecError as error:
             errors[i] = [error] * len(part.fields)
-    found = _streams.run([job for _, _, job in table_jobs], kempressed)
-    for (i, at, _), wrong in zip(table_jobs, found, strict=True):
+    found = _streams.run([job for _, _, job in jobs], kempressed)
+    for (i, at, _), wrong in zip(jobs, found, strict=True):
         errors[i][at] = wrong
     while walks:
         steps = [(i, walk, step) for i, walk in walks.items() if (step := walk.next_job())]
