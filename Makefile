@@ -12,24 +12,52 @@ OUT ?= demo-output
 DEBIAN_PACKAGES := g++ python3-venv xvfb xauth libegl1 libgl1 libgl1-mesa-dri libopengl0 \
 	libxkbcommon-x11-0 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 \
 	libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libfontconfig1 fpzip-utils
+# Compiler, sanitizers and coverage of the fuzz targets.
+FUZZ_PACKAGES := clang libclang-rt-dev llvm
+# How long each fuzz target runs.
+FUZZ_SECONDS ?= 1800
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 XVFB := QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1280x900x24"
+FUZZ = $(MAKE) -C tests/fuzz BUILD=$(abspath build/fuzz) PYTHON=$(abspath $(BIN))/python
+SANITIZED := build/sanitized
+CODEC_TESTS := tests/test_fpzip.py tests/test_kempressed.py tests/test_lanes.py \
+	tests/test_section_table.py tests/test_parts.py
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard codec_src/*) napari.yaml
 
-.PHONY: demo test lint bench screenshots clean system
+.PHONY: demo test fuzz fuzz-smoke fuzz-coverage sanitize lint bench screenshots clean \
+	system system-fuzz
 
 demo: $(VENV)/.demo
 	rm -rf "$(OUT)/screenshot.png" "$(OUT)/kempressed"
 	$(BIN)/napari-kemp demo $(DATA) --screenshot "$(OUT)/screenshot.png" --export "$(OUT)/kempressed"
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev fuzz-smoke sanitize
 	$(XVFB) $(BIN)/pytest
+
+fuzz: $(VENV)/.fuzz
+	$(FUZZ) SECONDS=$(FUZZ_SECONDS) all
+
+fuzz-smoke: $(VENV)/.fuzz
+	$(FUZZ) SECONDS=25 all
+
+fuzz-coverage: $(VENV)/.fuzz
+	$(FUZZ) coverage
+
+# The tests of the codec, with a core that is built with sanitizers. The interpreter is the one
+# beneath the environment: an editable install would be imported before anything else. Left out is
+# a test of the process's memory, of which the sanitizer takes an eighth of all that is reserved.
+sanitize: $(SANITIZED)/.built
+	PYTHONPATH="$(SANITIZED):$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+	$(PYTHON) -P -m pytest -p no:cacheprovider \
+	  -k "not few_bytes_cannot_claim_much_memory" $(CODEC_TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror codec_src/*.hpp codec_src/*.cpp
+	$(BIN)/clang-format --dry-run --Werror codec_src/*.hpp codec_src/*.cpp tests/fuzz/*.hpp tests/fuzz/*.cpp
 
 bench: $(VENV)/.dev
 	$(BIN)/napari-kemp bench $(DATA)
@@ -43,14 +71,16 @@ screenshots: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) build dist bench-output demo-output
 
-system:
+system: PACKAGES := $(DEBIAN_PACKAGES)
+system-fuzz: PACKAGES := $(FUZZ_PACKAGES)
+system system-fuzz:
 	@if ! command -v dpkg-query >/dev/null; then \
-	  echo "Not a Debian machine: please see that these are there: $(DEBIAN_PACKAGES)"; \
-	elif [ "$$(dpkg-query -W -f='$${db:Status-Abbrev}\n' $(DEBIAN_PACKAGES) 2>/dev/null | grep -c '^ii')" \
-	       -lt $(words $(DEBIAN_PACKAGES)) ]; then \
+	  echo "Not a Debian machine: please see that these are there: $(PACKAGES)"; \
+	elif [ "$$(dpkg-query -W -f='$${db:Status-Abbrev}\n' $(PACKAGES) 2>/dev/null | grep -c '^ii')" \
+	       -lt $(words $(PACKAGES)) ]; then \
 	  $(SUDO) apt-get update && \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -y --no-install-recommends $(DEBIAN_PACKAGES); \
+	    apt-get install -y --no-install-recommends $(PACKAGES); \
 	fi
 
 $(BIN)/pip: | system
@@ -64,3 +94,14 @@ $(VENV)/.demo: $(SOURCES) | $(BIN)/pip
 $(VENV)/.dev: $(SOURCES) | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.fuzz: $(VENV)/.dev | system-fuzz
+	$(BIN)/pip install --quiet --editable ".[dev,fuzz]"
+	touch $@ $(VENV)/.demo $(VENV)/.dev
+
+$(SANITIZED)/.built: $(SOURCES) | $(VENV)/.dev
+	rm -rf $(SANITIZED)
+	CXX=g++ CXXFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -g" \
+	$(BIN)/pip install --quiet --no-deps --target $(SANITIZED) \
+	  --config-settings build-dir=build/sanitize .
+	touch $@
