@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_kemp import create_volume, open_volume
 from napari_kemp.errors import ChunkError, InfoError
@@ -83,6 +85,64 @@ def test_a_file_url_is_taken_literally_where_such_a_folder_exists(tmp_path):
 def test_what_is_no_place_for_a_volume(url):
     with pytest.raises(InfoError):
         open_volume(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://", "http:///v", "http://[::1/v", "http://host:x/v", "http://host:99999/v"),
+        *(
+            "https://:80/v",
+            "http://?x",
+            "http://host/\ud800",
+            "s3://\ud800/v",
+            "~nobody-of-that-name",
+        ),
+        *("file://" + "x" * 5000, "a\0b", "file://a\0b", "memory://\0", "precomputed://gopher://x"),
+    ],
+)
+def test_malformed_urls_are_named(url):
+    with pytest.raises(InfoError) as error:
+        open_volume(url)
+    assert url in str(error.value) or repr(url) in str(error.value)
+
+
+PARTS = [
+    *("precomputed://", "file://", "http://", "HTTP://", "https://", "gs://", "s3://", "memory://"),
+    *("zarr://", "://", ":", "//", "/", "..", ".", "~", "?", "#", "@", "[", "]", "%", "%2e", "%00"),
+    *(
+        "|",
+        "\\",
+        " ",
+        "\n",
+        "\0",
+        "\ud800",
+        "é",
+        "host",
+        "127.0.0.1",
+        "[::1]",
+        ":80",
+        ":x",
+        "v",
+        "info",
+    ),
+]
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.lists(st.sampled_from(PARTS) | st.text(max_size=5), max_size=9).map("".join))
+def test_any_text_is_a_place_or_an_error(url):
+    try:
+        location = Location.parse(url)
+        info_url = location.object_url("info")
+    except InfoError as error:
+        assert repr(url) in str(error) or url in str(error)
+        return
+    assert Location.parse(location.url).spec() == location.spec()
+    assert info_url.endswith("info") or location.query
+    if location.scheme in ("file", "memory"):
+        with pytest.raises(InfoError):
+            open_volume(url)
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,9 @@ def _volume_url(path: str) -> str | None:
         return _without_info(path)
     if path.startswith(_REMOTE):
         return _without_info(path) if path.endswith("/info") else None
-    if path.startswith("file://"):
-        path = url2pathname(urlsplit(path).path)
     try:
+        if path.startswith("file://"):
+            path = url2pathname(urlsplit(path).path)
         place = Path(path)
         if place.is_dir():
             return path if any(_is_info(place / name) for name in _NAMES) else None

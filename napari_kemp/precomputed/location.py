@@ -39,8 +39,18 @@ class Location:
         Raises
         ------
         InfoError
-            If it is empty or its scheme is not supported.
+            If it is empty or malformed, or its scheme is not supported.
         """
+        try:
+            return cls._parse(url)
+        except InfoError:
+            raise
+        except (ValueError, RuntimeError, OSError) as error:
+            # A bracket or a port that is none, a home that nobody has, a name that is too long.
+            raise InfoError(f"{url!r} is not the path or the URL of a volume: {error}") from None
+
+    @classmethod
+    def _parse(cls, url: str | os.PathLike[str]) -> "Location":
         if not isinstance(url, str):
             return cls._local(Path(url))
         text = url.removeprefix("precomputed://")
@@ -48,12 +58,17 @@ class Location:
         scheme = scheme.lower()
         if not text or (separator and not rest):
             raise InfoError(f"{url!r} is not the path or the URL of a volume")
+        if "\0" in text:
+            raise ValueError("it holds a null character")
         if not separator:
             return cls._local(Path(text))
         if scheme == "file":
             return cls._local(_path_of_file_url(rest))
+        text.encode()  # a lone surrogate can be in the name of a file, and in no URL
         if scheme in ("http", "https"):
             parts = urlsplit(text)
+            if not parts.hostname or parts.port == 0:
+                raise ValueError("there is no host")
             return cls(scheme, parts.netloc, unquote(parts.path).rstrip("/"), parts.query)
         if scheme in ("gs", "s3"):
             bucket, _, path = rest.partition("/")
