@@ -193,6 +193,8 @@ def test_damaged_and_overlong_transport_is_refused(suffix):
 
 def test_gzip_of_several_members():
     assert unwrap(wrap_gzip(b"ab") + wrap_gzip(b"cd"), ".gz", limit=4) == b"abcd"
+    # Of a hundred thousand empty ones, each is a look at its own bytes, not at all that follow.
+    assert unwrap(wrap_gzip(b"") * 100_000 + wrap_gzip(b"x"), ".gz", limit=4) == b"x"
 
 
 def test_zstd_of_unknown_length():

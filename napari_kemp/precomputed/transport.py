@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from io import BytesIO
 
 from napari_kemp.errors import CodecError
 
@@ -42,17 +43,14 @@ def wrap_gzip(data: bytes) -> bytes:
 def _gunzip(data: bytes, limit: int) -> bytes:
     if not data:
         raise CodecError("not valid gzip: the object is empty")
-    unwrapped = b""
-    while data and len(unwrapped) <= limit:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            unwrapped += member.decompress(data, limit + 1 - len(unwrapped))
-        except zlib.error as error:
-            raise CodecError(f"not valid gzip: {error}") from None
-        if not member.eof and len(unwrapped) <= limit:
-            raise CodecError("the gzip data end early")
-        data = member.unused_data
-    return unwrapped
+    try:
+        # Takes any number of members, each in time that does not depend on what follows it.
+        with gzip.GzipFile(fileobj=BytesIO(data)) as members:
+            return members.read(limit + 1)
+    except EOFError:
+        raise CodecError("the gzip data end early") from None
+    except (OSError, zlib.error) as error:
+        raise CodecError(f"not valid gzip: {error}") from None
 
 
 def _unbrotli(data: bytes, limit: int) -> bytes:
