@@ -193,7 +193,7 @@ def _range_of_central_chunk(volume: Volume) -> tuple[float, float]:
     )
     try:
         values = np.asarray(array[centre])
-    except KempError:
+    except (KempError, MemoryError):
         # The layer itself tells of the damage, once it is looked at.
         return 0, 1
     finite = values[np.isfinite(values)]

@@ -2,7 +2,6 @@
 
 import math
 import operator
-import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
@@ -14,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from napari_kemp import settings
 from napari_kemp.precomputed.cache import Piece
 from napari_kemp.precomputed.grid import Triple
+from napari_kemp.precomputed.memory import physical_bytes
 from napari_kemp.precomputed.reader import ChunkReader, ReadOptions
 
 
@@ -207,7 +207,7 @@ class _Regions:
 def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     # Some systems promise any amount of memory, and only stop the process when it uses it.
     nbytes = math.prod(shape) * dtype.itemsize
-    if hasattr(os, "sysconf") and nbytes > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+    if nbytes > physical_bytes():
         raise MemoryError(
             f"an array of shape {shape} and type {dtype} takes {nbytes / 2**30:.0f} GiB, more than "
             "there is memory; index a part of it"

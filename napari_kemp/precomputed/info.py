@@ -41,6 +41,9 @@ _FPZIP_PRECISIONS = {
 # Leaves room for adding an offset to a size in 64 bits.
 _LARGEST = 2**62
 
+# What is nested deeper could be read, and then neither copied nor written: each level is a call.
+_DEEPEST = 64
+
 
 def _got(value: object) -> str:
     text = json.dumps(value, default=repr)
@@ -66,11 +69,21 @@ def _step(value: object) -> float:
     raise PydanticCustomError("expected", "expected a finite number greater than 0")
 
 
+def _key(value: object) -> str:
+    if not isinstance(value, str):
+        raise PydanticCustomError("expected", "expected a valid string")
+    # JSON can say what no path or URL can.
+    if not value or "\0" in value or any("\ud800" <= each <= "\udfff" for each in value):
+        raise PydanticCustomError("expected", "expected a relative path")
+    return value
+
+
 _Offset = Annotated[int, PlainValidator(_integer("an integer", -_LARGEST))]
 _Size = Annotated[int, PlainValidator(_integer("an integer of 0 or more", 0))]
 _Count = Annotated[int, PlainValidator(_integer("a positive integer", 1))]
 _Step = Annotated[float, PlainValidator(_step)]
 _Precision = Annotated[int, PlainValidator(_integer("an integer of 0 or more", 0))]
+_Key = Annotated[str, PlainValidator(_key)]
 _Name = Annotated[str, Field(min_length=1)]
 
 
@@ -101,7 +114,7 @@ class ScaleInfo(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    key: _Name
+    key: _Key
     size: tuple[_Size, _Size, _Size]
     resolution: tuple[_Step, _Step, _Step]
     voxel_offset: tuple[_Offset, _Offset, _Offset] = (0, 0, 0)
@@ -176,6 +189,7 @@ class VolumeInfo(BaseModel):
             raise
         except (ValueError, RecursionError) as error:
             raise InfoError(f"{url}: not valid JSON: {error}") from None
+        _require_shallow(members, url)
         return cls.from_members(members, url)
 
     @classmethod
@@ -234,6 +248,21 @@ class VolumeInfo(BaseModel):
                     f"{place}.fpzip_precision",
                     f"expected {legal[self.data_type]}, got {precision}",
                 )
+
+
+def _require_shallow(members: object, url: str) -> None:
+    level = [("", members)]
+    for _ in range(_DEEPEST):
+        if not level:
+            return
+        level = [
+            (place or str(step), below)
+            for place, node in level
+            if isinstance(node, dict | list)
+            for step, below in (node.items() if isinstance(node, dict) else enumerate(node))
+        ]
+    if level:
+        raise InfoError(f"{url}: {level[0][0]}: nested more than {_DEEPEST} levels deep")
 
 
 def _folder(key: str) -> str:

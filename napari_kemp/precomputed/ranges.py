@@ -4,16 +4,19 @@ Some servers, Python's own among them, ignore the header; then each section woul
 """
 
 from functools import cache
-from urllib.request import Request, urlopen
+
+from napari_kemp.precomputed.location import Location
+from napari_kemp.precomputed.storage import ObjectStore
 
 _TIMEOUT_SECONDS = 10.0
 
 
 @cache
-def server_takes_ranges(url: str) -> bool:
-    """Ask a server for the first byte of an object that is there, once in a process."""
+def server_takes_ranges(folder: Location) -> bool:
+    """Ask a server for the first byte of a volume's ``info`` file, once in a process."""
     try:
-        with urlopen(Request(url, headers={"Range": "bytes=0-0"}), timeout=_TIMEOUT_SECONDS) as got:
-            return bool(got.status == 206)
-    except (OSError, ValueError):
-        return True  # reading tells what is wrong
+        ObjectStore.at(folder).read("info", slice(0, 1)).result(_TIMEOUT_SECONDS)
+    except OSError as error:
+        # All else that may be wrong, reading tells.
+        return "ignored by server" not in str(error)
+    return True

@@ -31,6 +31,7 @@ from napari_kemp.precomputed.encodings import ChunkShape, find_encoding
 from napari_kemp.precomputed.fetch import ChunkFetcher, Fetched
 from napari_kemp.precomputed.grid import ChunkGrid, Triple
 from napari_kemp.precomputed.info import ScaleInfo
+from napari_kemp.precomputed.memory import physical_bytes
 from napari_kemp.precomputed.storage import StoredObject
 
 _TIMEOUT_SECONDS = 120.0
@@ -229,6 +230,7 @@ class ChunkReader:
             If it is unreachable, or its transport compression is damaged.
         """
         try:
+            self.require_room(cell_xyz)
             stored = self._read(cell_xyz, None).result(_TIMEOUT_SECONDS)
             return None if stored is None else self._unwrap(cell_xyz, stored)
         except TimeoutError:
@@ -256,6 +258,21 @@ class ChunkReader:
         check = find_encoding(self.info.encoding).check
         check(data, self._shape_xyzc(cell_xyz), self.dtype, self.info)
 
+    def require_room(self, cell_xyz: Triple) -> None:
+        """Raise CodecError if a chunk, as the ``info`` file has it, is too large to be decoded.
+
+        What is stored, unpacked, decoded and copied of it are there at the same time.
+        """
+        nbytes = self._nbytes(cell_xyz)
+        if nbytes > physical_bytes() // 4:
+            raise CodecError(
+                f"takes {nbytes / 2**30:.1f} GiB, more than a quarter of this machine's memory; "
+                "see chunk_sizes and num_channels in the info file"
+            )
+
+    def _nbytes(self, cell: Triple) -> int:
+        return math.prod(self._shape_xyzc(cell)) * self.dtype.itemsize
+
     def _shape_xyzc(self, cell: Triple) -> ChunkShape:
         return (*self.grid.box(cell).shape_xyz, self.num_channels)
 
@@ -268,14 +285,14 @@ class ChunkReader:
 
     def _unwrap(self, cell: Triple, stored: StoredObject) -> bytes:
         # No encoding needs more: four times is a segmentation of which every voxel is a block.
-        limit = 65536 + 4 * math.prod(self._shape_xyzc(cell)) * self.dtype.itemsize
+        limit = 65536 + 4 * self._nbytes(cell)
         return stored.unwrapped(limit)
 
     def _windows(self, wanted: Iterable[_Wanted]) -> Iterator[list[_Wanted]]:
         window: list[_Wanted] = []
         nbytes = 0
         for cell, fields in wanted:
-            chunk_bytes = math.prod(self._shape_xyzc(cell)) * self.dtype.itemsize
+            chunk_bytes = self._nbytes(cell)
             number = self.num_fields(cell)
             most = _WINDOW_BYTES
             if self._fetcher.habit.tables or len(fields) == number:
@@ -338,6 +355,7 @@ class _Window:
             return
         try:
             find_encoding(self._reader.info.encoding)
+            self._reader.require_room(cell)
         except CodecError as error:
             arrivals.put((cell, error))
             return

@@ -25,7 +25,7 @@ class StoredObject:
     data : bytes
         Undone from HTTP's Content-Encoding, but not from a transport suffix.
     suffix : str
-        The transport suffix of the object's name; empty for none.
+        The transport suffix that tells how it is compressed; empty for none.
     """
 
     data: bytes
@@ -34,6 +34,10 @@ class StoredObject:
     def unwrapped(self, limit: int) -> bytes:
         """Return the content; raise CodecError if damaged or longer than `limit` bytes."""
         return transport.unwrap(self.data, self.suffix, limit)
+
+
+# What TensorStore appends to the name of a file while it is written.
+_LOCK = ".__lock"
 
 
 class ObjectStore:
@@ -52,7 +56,9 @@ class ObjectStore:
     suffixes : tuple of str
         Transport suffixes that names may have here.
     folder : str, optional
-        The folder on a local disk.
+        The folder on a local disk, with a slash at its end.
+    packing : str
+        A transport suffix that all objects have in common, though their names do not tell.
     """
 
     def __init__(
@@ -61,11 +67,13 @@ class ObjectStore:
         spec: dict[str, Any],
         suffixes: tuple[str, ...] = ("",),
         folder: str | None = None,
+        packing: str = "",
     ):
         self.url = url
         self._spec = spec
         self._suffixes = suffixes
         self._folder = folder
+        self._packing = packing
 
     @classmethod
     def at(cls, location: Location) -> "ObjectStore":
@@ -147,7 +155,7 @@ class ObjectStore:
                 if suffix != self._suffixes[0]:
                     others = (each for each in self._suffixes if each != suffix)
                     self._suffixes = (suffix, *others)
-                outcome.set_result(StoredObject(found.value, suffix))
+                outcome.set_result(StoredObject(found.value, suffix or self._packing))
             elif len(suffixes) > 1:
                 self._try(key, suffixes[1:], byte_range, outcome)
             else:
@@ -184,6 +192,7 @@ class ObjectStore:
         stored = transport.wrap_gzip(data) if suffix else data
 
         def put() -> None:
+            self._refuse_linked_locks(key + suffix)
             self._kvstore.write(key + suffix, stored).result()
             for other in self._suffixes:
                 nothing = slice(0, 0)
@@ -206,6 +215,7 @@ class ObjectStore:
         import tensorstore as ts
 
         def put() -> None:
+            self._refuse_linked_locks()
             with ts.Transaction(atomic=False) as transaction:
                 store = self._kvstore.with_transaction(transaction)
                 for key, data in objects.items():
@@ -225,6 +235,7 @@ class ObjectStore:
         """
 
         def put() -> bool:
+            self._refuse_linked_locks(key)
             for suffix in self._suffixes:
                 found = self._kvstore.read(key + suffix).result()
                 if found.state == "value":
@@ -248,7 +259,21 @@ class ObjectStore:
             _translated(partial(self._remove_now, key + suffix))
 
     def _remove_now(self, key: str) -> None:
+        self._refuse_linked_locks(key)
         self._kvstore.write(key, None).result()  # None is how TensorStore spells it
+
+    def _refuse_linked_locks(self, key: str | None = None) -> None:
+        """Raise OSError where TensorStore's lock file, of an object or of any, would be a link.
+
+        An object is written into its lock file, which is then renamed: through a link it would go
+        to wherever that leads. A link in the place of the object itself is merely replaced.
+        """
+        if self._folder is None:
+            return
+        folder = Path(self._folder)
+        for lock in [folder / f"{key}{_LOCK}"] if key is not None else folder.glob(f"*{_LOCK}"):
+            if lock.is_symlink():
+                raise OSError(f"{lock} is a link: remove it")
 
     def has_matching(self, pattern: re.Pattern[str]) -> bool:
         """Tell whether there is an object in this folder whose whole name matches.
@@ -280,8 +305,8 @@ class ObjectStore:
             folder = Path(self._spec["path"])
             if self._spec["driver"] == "file" and folder.is_dir():
                 # Not among the keys that TensorStore lists.
-                for lock in folder.glob("*.__lock"):
-                    if pattern.fullmatch(lock.name.removesuffix(".__lock")):
+                for lock in folder.glob(f"*{_LOCK}"):
+                    if pattern.fullmatch(lock.name.removesuffix(_LOCK)):
                         lock.unlink(missing_ok=True)
 
         _translated(remove)
@@ -307,6 +332,11 @@ def _stop_reading() -> None:
 def _context() -> Any:
     """Return the one context of the process: memory:// volumes live in it."""
     import tensorstore as ts
+
+    # Without these, a server that accepts connections and says nothing keeps them for ever: no call
+    # gives up a request, not even cancelling it. They are TensorStore's own, for the whole process.
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", "30")
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
 
     # TensorStore's own 32 retries take minutes to report that a server is not there.
     return ts.Context(
@@ -335,7 +365,7 @@ def _context() -> Any:
 _Result = TypeVar("_Result")
 
 # What TensorStore raises where Python would raise OSError; NotImplementedError is among them.
-_FAILURES = (OSError, RuntimeError, ValueError)
+_FAILURES = (OSError, RuntimeError, ValueError, OverflowError)
 
 
 def _translated(action: Callable[[], _Result]) -> _Result:

@@ -21,10 +21,10 @@ from napari_kemp.precomputed.info import ScaleInfo, VolumeInfo
 from napari_kemp.precomputed.location import Location
 from napari_kemp.precomputed.ranges import server_takes_ranges
 from napari_kemp.precomputed.reader import ChunkReader
-from napari_kemp.precomputed.sharding import chunk_key, open_shards
+from napari_kemp.precomputed.sharding import ShardStore, chunk_key
 from napari_kemp.precomputed.storage import ObjectStore, StoredObject
 
-INFO_LIMIT_BYTES = 1 << 26
+INFO_LIMIT_BYTES = 1 << 24
 """Larger ``info`` files are refused, also where a small file unpacks to them."""
 
 _INFO_TIMEOUT_SECONDS = 30.0
@@ -273,10 +273,11 @@ class Scale:
         except ValueError as error:
             info_url = volume.location.object_url("info")
             raise InfoError(f"{info_url}: scales[{index}].key: {error}") from None
-        if info.sharding is None:
-            self._store = ObjectStore.at(self.location)
-        else:
-            self._store = open_shards(self.location, info.sharding)
+        self._store = (
+            ObjectStore.at(self.location)
+            if info.sharding is None
+            else ShardStore(self.location, info.sharding)
+        )
         self._reader = ChunkReader(
             volume.url,
             info,
@@ -522,7 +523,7 @@ class Scale:
             return False
         if self.location.scheme not in ("http", "https"):
             return True
-        return server_takes_ranges(self._volume_location.object_url("info"))
+        return server_takes_ranges(self._volume_location)
 
     def _store_part(self, cell_xyz: Triple, part: NDArray[Any]) -> int:
         chunk_czyx = part[np.newaxis] if part.ndim == 3 else part
