@@ -1,10 +1,18 @@
 """Encodings of other packages: what CloudVolume writes is read."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
+from cloudvolume import chunks
+from test_encodings import scale
 
 from napari_kemp import ChunkError, InfoError, create_volume, open_volume
+from napari_kemp.errors import CodecError
 from napari_kemp.precomputed import foreign
+
+DTYPES = {"compresso": "uint64", "crackle": "uint64", "zfpc": "float32"}
 
 CASES = [
     ("jpeg", "uint8", 1),
@@ -104,6 +112,91 @@ def test_damage_is_an_error_of_the_chunk(tmp_path, encoding):
         first.write_bytes(other.read_bytes())
         with pytest.raises(ChunkError, match="expected"):
             array[...]
+
+
+@pytest.mark.parametrize("encoding", sorted(foreign.PACKAGES))
+def test_truncated_and_flipped_chunks_are_refused_or_have_the_shape(encoding):
+    """In this process: what a package does with bytes of its own may be its end."""
+    dtype = np.dtype(DTYPES.get(encoding, "uint8"))
+    values = smooth((16, 12, 5, 1), dtype)
+    if encoding in ("compresso", "crackle"):
+        values //= 40
+    good = bytes(chunks.encode(np.asfortranarray(values), encoding))
+    decode, info = foreign.foreign_decoder(encoding), scale(encoding)
+    whole = decode(good, values.shape, dtype, info)
+    for end in {*range(64), *range(64, len(good), 7), *range(len(good) - 40, len(good))}:
+        try:
+            found = decode(good[:end], values.shape, dtype, info)
+        except CodecError:
+            continue
+        # The last bytes of a png are checksums of nothing that is drawn.
+        assert encoding == "png"
+        np.testing.assert_array_equal(found, whole)
+
+    rng = np.random.default_rng(0)
+    flips = [*range(8 * 64), *rng.integers(8 * 64, 8 * len(good), 500)]
+    for bit in flips:
+        damaged = bytearray(good)
+        damaged[bit // 8] ^= 1 << bit % 8
+        try:
+            found = decode(bytes(damaged), values.shape, dtype, info)
+        except CodecError:
+            continue
+        assert (found.shape, found.dtype) == (values.shape, dtype)
+
+
+def test_pictures_of_billions_of_pixels_are_not_decoded():
+    """A few bytes say so; what they would take is neither allocated nor filled."""
+    import imagecodecs
+
+    small = imagecodecs.png_encode(np.zeros((60, 16), np.uint8))
+    # Width and height are the first eight bytes of the header; its checksum covers them.
+    header = b"IHDR" + struct.pack(">II", 50_000, 50_000) + small[24:29]
+    bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
+    with pytest.raises(CodecError, match=r"expected a picture of 960 pixels .*50000, 50000"):
+        foreign.foreign_decoder("png")(bomb, (16, 12, 5, 1), np.dtype("uint8"), scale("png"))
+
+
+@pytest.mark.parametrize("sides", [(60, 16), (5, 192), (1, 960), (960, 1)])
+def test_pictures_have_the_sides_that_their_writer_chose(sides):
+    import imagecodecs
+
+    values = smooth((16, 12, 5, 1), "uint8")
+    data = imagecodecs.png_encode(np.ascontiguousarray(values.T).reshape(sides))
+    found = foreign.foreign_decoder("png")(data, values.shape, values.dtype, scale("png"))
+    np.testing.assert_array_equal(found, values)
+
+
+def compresso_of(values, windows_change):
+    """A stream of one section of which the windows have been changed."""
+    import compresso
+
+    stream = bytearray(compresso.compress(np.asfortranarray(values), steps=(4, 4, 1)))
+    header = compresso.header(bytes(stream))
+    first = 36 + 8 * (header["id_size"] + header["location_size"]) + 2 * header["value_size"]
+    windows_change(stream, first)
+    return bytes(stream)
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (0xFFFF, "expected 12 compresso blocks"),
+        (0xFFFE, "has no value"),
+        (2 * 5 + 1, "expected 12"),
+    ],
+)
+def test_compresso_windows_stay_in_the_chunk(run, message):
+    """The package writes a window to where the runs before it lead, wherever that is."""
+    values = smooth((16, 12, 1, 1), "uint64") // 40
+
+    def change(stream, first):
+        stream[first : first + 2] = struct.pack("<H", run)
+
+    decode = foreign.foreign_decoder("compresso")
+    decode(compresso_of(values, lambda *_: None), values.shape, values.dtype, scale("compresso"))
+    with pytest.raises(CodecError, match=message):
+        decode(compresso_of(values, change), values.shape, values.dtype, scale("compresso"))
 
 
 def test_they_cannot_be_written(tmp_path):
