@@ -143,6 +143,7 @@ def test_a_volume_is_not_saved_into_itself(tmp_path):
 
 
 IMAGE = np.zeros((5, 6, 7), np.float32)
+TILTED = np.eye(4) + 0.01 * np.eye(4, k=1) * [[1], [1], [0], [0]]
 
 
 @pytest.mark.parametrize(
@@ -154,9 +155,9 @@ IMAGE = np.zeros((5, 6, 7), np.float32)
         ([Image(np.zeros((5, 6, 7, 3)), rgb=True, name="rgb")], "RGB"),
         ([Image(IMAGE, rotate=(0, 0, 30), name="turned")], "'turned' is rotated"),
         ([Image(IMAGE, shear=(0.5, 0, 0), name="skew")], "'skew' is rotated, sheared"),
-        ([Image(IMAGE, affine=np.diag([2, 1, 1, 1]), name="affine")], "affine transform"),
+        ([Image(IMAGE, affine=TILTED, name="affine")], "affine transform that turns it"),
         ([Image(IMAGE, scale=(1, -1, 1), name="mirror")], "'mirror' is mirrored"),
-        ([Image(IMAGE, axis_labels=("x", "y", "z"), name="xyz")], "transpose its data to z, y, x"),
+        ([Image(IMAGE, affine=np.diag([1, 1, -1, 1]), name="flip")], "'flip' is mirrored"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")

@@ -107,6 +107,57 @@ def read_box(scale: Scale, box: Box, channel: int | None = None) -> NDArray[Any]
     return result
 
 
+def as_numpy(part: Any) -> NDArray[Any]:
+    """Read a part of an array of any library."""
+    if hasattr(part, "compute"):
+        # Saves are parallel already; and inside a cluster's task, dask would wait for the cluster.
+        part = part.compute(scheduler="synchronous")
+    return np.asarray(part)
+
+
+@dataclass(frozen=True, eq=False)
+class Transposed:
+    """An array of any library with its axes in another order, as lazy as it is.
+
+    Attributes
+    ----------
+    array : array-like
+        The array.
+    order : tuple of int
+        For each axis of this one, which axis of the array it is.
+    """
+
+    array: Any
+    order: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        dtype: np.dtype[Any] = np.dtype(self.array.dtype)
+        return dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents, in the new order."""
+        return tuple(int(self.array.shape[axis]) for axis in self.order)
+
+    @property
+    def chunks(self) -> tuple[Any, ...] | None:
+        """Shape of a chunk, or all chunks' lengths along each axis, where the array has such."""
+        chunks = getattr(self.array, "chunks", None)
+        if not isinstance(chunks, tuple) or len(chunks) != len(self.order):
+            return None
+        return tuple(chunks[axis] for axis in self.order)
+
+    def __getitem__(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        """Read a box, given as slices along the last axes (after an ellipsis)."""
+        slices = [slice(None)] * len(self.order)
+        given = [part for part in key if part is not Ellipsis]
+        for axis, part in zip(self.order[::-1], given[::-1], strict=False):
+            slices[axis] = part
+        return as_numpy(self.array[tuple(slices)]).transpose(self.order)
+
+
 @dataclass(frozen=True)
 class NpyFile:
     """A ``.npy`` file as an array to slice. Travels by its path; numpy would send the values.

@@ -71,7 +71,7 @@ class Source:
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box, counted from the source's first voxel, as an array (c, z, y, x)."""
         x, y, z = (slice(a, b) for a, b in zip(box.start_xyz, box.stop_xyz, strict=True))
-        arrays = [_read(part[..., z, y, x]) for part in self.parts]
+        arrays = [parts.as_numpy(part[..., z, y, x]) for part in self.parts]
         if len(arrays) == 1:
             values = arrays[0].reshape(self.num_channels, *arrays[0].shape[-3:])
         else:
@@ -79,13 +79,6 @@ class Source:
         if self.rescale:
             return values / np.float32(np.iinfo(values.dtype).max)
         return values
-
-
-def _read(part: Any) -> NDArray[Any]:
-    if hasattr(part, "compute"):
-        # Saves are parallel already; and inside a cluster's task, dask would wait for the cluster.
-        part = part.compute(scheduler="synchronous")
-    return np.asarray(part)
 
 
 def _chunk_of(part: Any) -> Triple:
@@ -139,7 +132,7 @@ def as_source(source: Any) -> Source:
         )
     z, y, x = (int(n) for n in array.shape[-3:])
     num_channels = int(array.shape[0]) if len(array.shape) == 4 else 1
-    url = array.url if isinstance(array, LazyArray) else None
+    url = _url_of(array)
     return Source([_stored(array)], (x, y, z), num_channels, np.dtype(array.dtype), url=url)
 
 
@@ -174,7 +167,7 @@ def _of_channels(channels: Sequence[Any]) -> Source:
                 f"{first.dtype} {tuple(first.shape)}: all channels need the same shape and type"
             )
     z, y, x = (int(n) for n in first.shape)
-    url = next((channel.url for channel in channels if isinstance(channel, LazyArray)), None)
+    url = next((url for url in map(_url_of, channels) if url is not None), None)
     return Source(
         [_stored(channel) for channel in channels],
         (x, y, z),
@@ -184,7 +177,15 @@ def _of_channels(channels: Sequence[Any]) -> Source:
     )
 
 
+def _url_of(array: Any) -> str | None:
+    if isinstance(array, parts.Transposed):
+        return _url_of(array.array)
+    return array.url if isinstance(array, LazyArray) else None
+
+
 def _stored(array: Any) -> Any:
+    if isinstance(array, parts.Transposed):
+        return replace(array, array=_stored(array.array))
     if not isinstance(array, LazyArray):
         return array
     return parts.StoredScale(array.url, array.key, array.channel_index)

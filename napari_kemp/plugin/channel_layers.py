@@ -228,6 +228,14 @@ def channels_of(layers: Sequence[Layer]) -> ChannelLayers:
 
 def _checked(sources: Sequence[LayerSource], layers: Sequence[Layer]) -> ChannelLayers:
     refuse_mixed(sources)
+    for source, layer in zip(sources, layers, strict=True):
+        if source.order != tuple(range(layer.ndim)) or not np.allclose(
+            layer.affine.affine_matrix, np.eye(layer.ndim + 1)
+        ):
+            raise ExportError(
+                f"{source.name!r} has its axes in another order than z, y, x, or an affine "
+                "transform: save it, and look at what was saved"
+            )
     shapes = {
         tuple(tuple(level.shape) for level in layer.data) if layer.multiscale else ()
         for layer in layers

@@ -52,10 +52,10 @@ def field_of_view(
     # In a grid each cell shows the same place, and is what one sees of it.
     half = np.array(viewer.canvas.viewbox_size(viewer.layers)) / camera.zoom / 2
     displayed = viewer.dims.displayed
-    scale, translate = layer.scale[-3:], layer.translate[-3:]
     start, stop = [0, 0, 0], list(source.shape_zyx)
     for axis in range(3):
-        viewer_axis = viewer.dims.ndim - 3 + axis
+        world_axis = source.world_axes_zyx[axis]
+        viewer_axis = viewer.dims.ndim + world_axis
         if viewer_axis in displayed:
             at = displayed.index(viewer_axis)
             world = camera.center[1 + at] + half[at] * np.array([-1, 1])
@@ -63,9 +63,10 @@ def field_of_view(
             world = np.array([viewer.dims.point[viewer_axis]] * 2)
         else:
             continue
-        world = world * layer_units_in_world(viewer, layer, axis)
+        world = world * layer_units_in_world(viewer, layer, world_axis)
         # A voxel is drawn around its coordinate: voxel 3 from 2.5 to 3.5.
-        first, last = np.floor((world - translate[axis]) / scale[axis] + 0.5).astype(int)
+        voxels = (world - source.translate_zyx[axis]) / source.scale_zyx[axis]
+        first, last = np.floor(voxels + 0.5).astype(int)
         first, last = first - source.padding_zyx[axis], last - source.padding_zyx[axis]
         start[axis], stop[axis] = max(start[axis], int(first)), min(stop[axis], int(last) + 1)
         if start[axis] >= stop[axis]:
@@ -77,13 +78,13 @@ def field_of_view(
 
 
 def layer_units_in_world(viewer: "ViewerModel", layer: "Layer", axis: int) -> float:
-    """Units of the layer that one unit of the canvas spans, along z, y or x (0 to 2)."""
+    """Units of the layer that one unit of the canvas spans, along an axis counted from the last."""
     units = viewer.layers.extent.units
     if units is None:
         return 1.0
     try:
-        one = pint.Quantity(1, str(units[axis - 3]))
-        return float(one.to(str(layer.units[axis - 3])).magnitude)
+        one = pint.Quantity(1, str(units[axis]))
+        return float(one.to(str(layer.units[axis])).magnitude)
     except pint.PintError:
         # A layer in pixels among layers in nanometres: napari draws one as the other.
         return 1.0

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from napari.utils.transforms import CompositeAffine
+from numpy.typing import NDArray
 
 from napari_kemp.errors import ExportError
+from napari_kemp.export.parts import Transposed
 from napari_kemp.plugin.origin import Origin, origin_of
 from napari_kemp.precomputed.grid import Triple
 
 Steps = tuple[float, float, float]
+
+# A tilt that moves no voxel by more than this part of itself is noise of floating point.
+_TILT_MOST = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +45,14 @@ class LayerSource:
         Of an image, the values drawn darkest and brightest.
     origin
         The volume that the layer was opened from.
+    order
+        Which axes of the layer's own data those of ``data`` are.
+    world_axes_zyx
+        Along which axes of the viewer's world z, y and x lie, counted from the last: -3, -2, -1.
+    scale_zyx
+        What a voxel spans there, in the layer's units.
+    translate_zyx
+        Where the first voxel of the layer lies there, padding included, in the layer's units.
     """
 
     name: str
@@ -51,6 +65,10 @@ class LayerSource:
     has_units: bool
     contrast_limits: tuple[float, float] | None
     origin: Origin | None
+    order: tuple[int, ...]
+    world_axes_zyx: Triple
+    scale_zyx: Steps
+    translate_zyx: Steps
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -73,6 +91,9 @@ class LayerSource:
 def layer_source(data: Any, attributes: Mapping[str, Any], layer_type: str) -> LayerSource:
     """Find out what can be saved of a layer.
 
+    Scale, translation and affine transform count as far as they scale, move and permute the axes.
+    The world's last three axes are z, y and x, unless ``axis_labels`` name them otherwise.
+
     Parameters
     ----------
     data, attributes, layer_type
@@ -82,8 +103,7 @@ def layer_source(data: Any, attributes: Mapping[str, Any], layer_type: str) -> L
     ------
     ExportError
         If the layer cannot be told in a precomputed volume: it is no image and no labels, has not
-        three or four axes, is RGB, is rotated, sheared or mirrored, or has its axes in another
-        order than z, y, x.
+        three or four axes, is RGB, or is rotated, sheared or mirrored.
     """
     name = str(attributes.get("name", layer_type))
     if layer_type not in ("image", "labels"):
@@ -100,22 +120,26 @@ def layer_source(data: Any, attributes: Mapping[str, Any], layer_type: str) -> L
             f"{name!r} has {ndim} axes; a volume has z, y and x, and an image may have channels in "
             "front: give the layer as many axes"
         )
-    _refuse_other_axes(name, attributes, ndim)
-    scale = np.asarray(attributes.get("scale", np.ones(ndim)), float)[-3:]
-    translate = np.asarray(attributes.get("translate", np.zeros(ndim)), float)[-3:]
-    nanometres, has_units = _nanometres(attributes.get("units"))
-    if not (scale > 0).all():
-        raise ExportError(f"{name!r} is mirrored or flat: its scale must be above 0 on each axis")
+    to_world = _data_to_world(attributes, ndim)
+    world_of = _axes_in_world(name, to_world, finest.shape)
+    order = _order(world_of, attributes.get("axis_labels") or ())
+    world_axes = [world_of[axis] for axis in order[-3:]]
+    scale = to_world[world_axes, order[-3:]]
+    translate = to_world[world_axes, -1]
+    nanometres, has_units = _nanometres(attributes.get("units"), world_axes, ndim)
 
     origin = origin_of(attributes.get("metadata") or {})
-    padding = _padding(origin, finest.shape[-3:])
+    padding = [(0, 0)] * (ndim - 3) + [*_padding(origin, finest.shape[-3:])]
     if any(before or after for before, after in padding):
-        inner = tuple(
-            slice(before, n - after)
-            for n, (before, after) in zip(finest.shape[-3:], padding, strict=True)
-        )
-        finest = finest[(..., *inner)]
-    before = np.array([before for before, _ in padding])
+        finest = finest[
+            tuple(
+                slice(before, n - after)
+                for n, (before, after) in zip(finest.shape, padding, strict=True)
+            )
+        ]
+    if order != tuple(range(ndim)):
+        finest = Transposed(finest, order)
+    before = np.array([padding[axis][0] for axis in order[-3:]])
     place = translate / scale + before
     limits = attributes.get("contrast_limits")
     return LayerSource(
@@ -129,6 +153,10 @@ def layer_source(data: Any, attributes: Mapping[str, Any], layer_type: str) -> L
         has_units=has_units,
         contrast_limits=None if limits is None else (float(limits[0]), float(limits[1])),
         origin=origin,
+        order=order,
+        world_axes_zyx=_triple(axis - ndim for axis in world_axes),
+        scale_zyx=_floats(scale),
+        translate_zyx=_floats(translate),
     )
 
 
@@ -160,24 +188,58 @@ def refuse_mixed(sources: Sequence[LayerSource]) -> None:
                 )
 
 
-def _refuse_other_axes(name: str, attributes: Mapping[str, Any], ndim: int) -> None:
-    identity = np.eye(ndim)
-    rotate = np.asarray(attributes.get("rotate", identity), float)
-    shear = np.asarray(attributes.get("shear", 0), float)
+def _data_to_world(attributes: Mapping[str, Any], ndim: int) -> NDArray[np.float64]:
+    """Compose the transforms of a layer, as napari does, to one matrix."""
+    inner = CompositeAffine(
+        scale=attributes.get("scale", np.ones(ndim)),
+        translate=attributes.get("translate", np.zeros(ndim)),
+        rotate=attributes.get("rotate"),
+        shear=attributes.get("shear"),
+        ndim=ndim,
+    )
     affine = np.asarray(attributes.get("affine", np.eye(ndim + 1)), float)
-    turned = rotate.shape == identity.shape and not np.allclose(rotate, identity)
-    sheared = not np.allclose(shear, identity if shear.ndim == 2 else 0)
-    if turned or sheared or not np.allclose(affine, np.eye(len(affine))):
+    matrix: NDArray[np.float64] = affine @ inner.affine_matrix
+    return matrix
+
+
+def _axes_in_world(
+    name: str, to_world: NDArray[np.float64], shape: Sequence[int]
+) -> tuple[int, ...]:
+    """Find the axis of the world that each axis of the data runs along."""
+    linear = to_world[:-1, :-1]
+    world_of = tuple(int(axis) for axis in np.abs(linear).argmax(axis=0))
+    along = np.zeros(linear.shape, bool)
+    along[world_of, range(len(world_of))] = True
+    steps = np.abs(np.where(along, linear, 0)).max(axis=1, keepdims=True)
+    aside = np.where(along, 0, np.abs(linear)) * np.asarray(shape, float)
+    if len({*world_of}) < len(world_of) or (aside > _TILT_MOST * steps).any():
         raise ExportError(
-            f"{name!r} is rotated, sheared or has an affine transform, which a precomputed volume "
-            "cannot express: resample the layer along z, y and x, or reset the transform"
+            f"{name!r} is rotated, sheared or has an affine transform that turns it, which a "
+            "precomputed volume cannot express: resample the layer along z, y and x, or reset the "
+            "transform"
         )
-    labels = tuple(attributes.get("axis_labels") or ())[-3:]
-    if sorted(labels) == ["x", "y", "z"] and labels != ("z", "y", "x"):
+    if not (linear[along] > 0).all():
         raise ExportError(
-            f"{name!r} has its axes in the order {', '.join(labels)}: transpose its data to "
-            "z, y, x first"
+            f"{name!r} is mirrored or flat: its scale and affine transform must be above 0 on each "
+            "axis"
         )
+    return world_of
+
+
+def _order(world_of: tuple[int, ...], axis_labels: Sequence[str]) -> tuple[int, ...]:
+    """Order the axes of the data as (z, y, x), or (c, z, y, x).
+
+    A transform that permutes axes says that the data have another order than the world. Labels
+    would then name either, and are not asked.
+    """
+    axes = tuple(range(len(world_of)))
+    if world_of != axes:
+        return tuple(world_of.index(axis) for axis in axes)
+    labels = [str(label).lower() for label in axis_labels]
+    if any(labels.count(axis) != 1 for axis in "zyx"):
+        return axes
+    zyx = tuple(labels.index(axis) for axis in "zyx")
+    return (*(axis for axis in axes if axis not in zyx), *zyx)
 
 
 def _padding(origin: Origin | None, shape_zyx: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -193,16 +255,18 @@ def _padding(origin: Origin | None, shape_zyx: Sequence[int]) -> tuple[tuple[int
     return padding if padded == tuple(shape_zyx) else none
 
 
-def _nanometres(units: Any) -> tuple[np.ndarray[Any, np.dtype[np.float64]], bool]:
-    """Nanometres in one unit along z, y and x, and whether all of the units are lengths."""
+def _nanometres(
+    units: Any, world_axes: Sequence[int], ndim: int
+) -> tuple[NDArray[np.float64], bool]:
+    """Nanometres in one unit along axes of the world, and whether all of the units are lengths."""
     import pint
 
     if units is None or isinstance(units, str):
-        units = (units or "pixel",) * 3
+        units = (units or "pixel",) * ndim
     factors = []
-    for unit in tuple(units)[-3:]:
+    for axis in world_axes:
         try:
-            factors.append(float(pint.Quantity(1, str(unit)).to("nm").magnitude))
+            factors.append(float(pint.Quantity(1, str(units[axis])).to("nm").magnitude))
         except pint.PintError:
             return np.ones(3), False
     return np.array(factors), True
@@ -213,7 +277,11 @@ def _triple(values: Any) -> Triple:
     return a, b, c
 
 
+def _floats(values: Any) -> Steps:
+    a, b, c = (float(v) for v in values)
+    return a, b, c
+
+
 def _steps(values: Any) -> Steps:
     # Changing units leaves 3.4999999999999996 nm; nobody measures that finely.
-    a, b, c = (float(f"{v:.9g}") for v in values)
-    return a, b, c
+    return _floats(f"{v:.9g}" for v in values)

@@ -20,8 +20,8 @@ def voxel_at(viewer: "ViewerModel", affinities: ChannelLayers, world: Sequence[f
     """
     layer = affinities.layer
     z, y, x = (
-        world[axis - 3] * layer_units_in_world(viewer, layer, axis) / layer.scale[axis - 3]
-        for axis in range(3)
+        world[axis] * layer_units_in_world(viewer, layer, axis) / layer.scale[axis]
+        for axis in (-3, -2, -1)
     )
     return x, y, z
 
@@ -30,8 +30,8 @@ def world_at(viewer: "ViewerModel", affinities: ChannelLayers, voxel_xyz: Point)
     """Return the point of the viewer's world (z, y, x) at which a voxel is drawn."""
     layer = affinities.layer
     z, y, x = (
-        voxel_xyz[2 - axis] * layer.scale[axis - 3] / layer_units_in_world(viewer, layer, axis)
-        for axis in range(3)
+        voxel_xyz[-1 - axis] * layer.scale[axis] / layer_units_in_world(viewer, layer, axis)
+        for axis in (-3, -2, -1)
     )
     return z, y, x
 
