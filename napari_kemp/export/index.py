@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from napari_kemp.codec import SectionTable, fpzip
 from napari_kemp.errors import ExportError, KempError
-from napari_kemp.export.sweeps import Cell
-from napari_kemp.precomputed import Volume
+from napari_kemp.export.ahead import results_in_order
+from napari_kemp.export.shards import shards
+from napari_kemp.precomputed import Scale, Volume
+from napari_kemp.precomputed.grid import Triple
 
 _ENCODINGS = ("fpzip", "kempressed")
 
@@ -48,17 +49,15 @@ class Indexed:
     bytes_before: int = 0
     bytes_added: int = 0
 
-    def plus(self, *, chunks: int = 0, had: int = 0, missing: int = 0, before: int = 0,
-             added: int = 0) -> Indexed:  # fmt: skip
-        """Return the sum of this and one more chunk."""
+    def __add__(self, other: Indexed) -> Indexed:
         return Indexed(
             self.url,
             self.written,
-            self.chunks + chunks,
-            self.had + had,
-            self.missing + missing,
-            self.bytes_before + before,
-            self.bytes_added + added,
+            self.chunks + other.chunks,
+            self.had + other.had,
+            self.missing + other.missing,
+            self.bytes_before + other.bytes_before,
+            self.bytes_added + other.bytes_added,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +84,9 @@ def index_volume(
     and only once the new bytes have been decoded to the same values. So this can be stopped, or
     killed, and begun again at any time.
 
+    A shard is written anew once all of its chunks have their tables, and is in memory until then,
+    as it is stored.
+
     Parameters
     ----------
     volume : Volume
@@ -107,64 +109,95 @@ def index_volume(
     Raises
     ------
     ExportError
-        If no scale is fpzip or kempressed, one of them is sharded, or a chunk is damaged or cannot
-        be written; names the chunk.
+        If no scale is fpzip or kempressed, the chunks of one of them are scattered over shards by
+        a hash, or a chunk is damaged or cannot be written; names the chunk.
     """
     levels = [i for i, s in enumerate(volume.scales) if s.info.encoding in _ENCODINGS]
     if not levels:
         raise ExportError(f"{volume.url}: no scale of it is fpzip or kempressed")
-    for level in levels:
-        if volume.scales[level].info.sharding is not None:
+    scales = [volume.scales[level] for level in levels]
+    for scale in scales:
+        if (scale.info.sharding or {}).get("hash", "identity") != "identity":
             raise ExportError(
-                f"{volume.scales[level].name}: nothing can be appended to the chunks of a shard; "
-                "export the volume anew"
+                f"{scale.name}: a hash scatters its chunks over all shards, so that each shard "
+                "would have to be written many times; export the volume anew"
             )
-    cells: Iterator[Cell] = (
-        (level, cell) for level in levels for cell in volume.scales[level].grid.cells()
-    )
     count = threads or os.cpu_count() or 1
     total = Indexed(volume.url, written=not dry_run)
     done = 0
-    with ThreadPoolExecutor(count, thread_name_prefix="napari-kemp-index") as pool:
-        ahead: deque[Future[dict[str, int]]] = deque()
-        try:
-            while True:
-                for cell in islice(cells, 2 * count - len(ahead)):
-                    ahead.append(pool.submit(_index, volume, cell, dry_run))
-                if not ahead:
-                    break
-                total = total.plus(**ahead.popleft().result())
-                done += 1
-                yield done
-        finally:
-            for future in ahead:
-                future.cancel()
+    together: dict[Triple, bytes] = {}
+    results = results_in_order(
+        partial(_index, volume.url, dry_run=dry_run), _places(scales), count, "napari-kemp-index"
+    )
+    with closing(results):
+        for place, indexed, data in results:
+            total += indexed
+            if data is not None:
+                together[place.cell_xyz] = data
+            if place.last and together:
+                _write_shard(place.scale, together)
+                together = {}
+            done += 1
+            yield done
     return total
 
 
-def _index(volume: Volume, cell: Cell, dry_run: bool) -> dict[str, int]:
-    level, cell_xyz = cell
-    scale = volume.scales[level]
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A chunk, and whether it is the last one of its shard."""
+
+    scale: Scale
+    cell_xyz: Triple
+    last: bool = False
+
+
+def _places(scales: list[Scale]) -> Iterator[_Place]:
+    for scale in scales:
+        if scale.info.sharding is None:
+            yield from (_Place(scale, cell) for cell in scale.grid.cells())
+            continue
+        for cells in shards(scale.grid, scale.info.sharding):
+            previous = next(cells)
+            for cell in cells:
+                yield _Place(scale, previous)
+                previous = cell
+            yield _Place(scale, previous, last=True)
+
+
+def _index(url: str, place: _Place, *, dry_run: bool) -> tuple[_Place, Indexed, bytes | None]:
+    """Index a chunk, and write it unless it is a part of a shard: return what it is then."""
+    scale, cell_xyz = place.scale, place.cell_xyz
     try:
         data = scale.load_chunk(cell_xyz)
         if data is None:
-            return {"missing": 1}
+            return place, Indexed(url, missing=1), None
         if SectionTable.find(data, whole=True) is not None:
-            return {"had": 1}
+            return place, Indexed(url, had=1), None
         if dry_run:
             added = SectionTable.size(fpzip.header(data).shape[3])
-        else:
-            table = fpzip.scan(data).to_bytes()
-            added = len(table)
-            indexed = data + table
-            before, after = (scale.decode_chunk(cell_xyz, each) for each in (data, indexed))
-            bits = np.dtype(f"u{scale.dtype.itemsize}")  # so that each NaN equals itself only
-            if not np.array_equal(before.T.view(bits), after.T.view(bits)):
-                raise ExportError("its section table would change its values: nothing was written")
+            return place, Indexed(url, chunks=1, bytes_before=len(data), bytes_added=added), None
+        table = fpzip.scan(data).to_bytes()
+        indexed = data + table
+        before, after = (scale.decode_chunk(cell_xyz, each) for each in (data, indexed))
+        bits = np.dtype(f"u{scale.dtype.itemsize}")  # so that each NaN equals itself only
+        if not np.array_equal(before.T.view(bits), after.T.view(bits)):
+            raise ExportError("its section table would change its values: nothing was written")
+        if scale.info.sharding is None:
             scale.write_chunk(cell_xyz, indexed)
     except KempError as error:
         raise ExportError(
             f"{scale.name}, chunk {scale.grid.name(cell_xyz)}: no table was appended: {error}. "
             "All other chunks are whole, and the same can be run again"
         ) from error
-    return {"chunks": 1, "before": len(data), "added": added}
+    done = Indexed(url, chunks=1, bytes_before=len(data), bytes_added=len(table))
+    return place, done, None if scale.info.sharding is None else indexed
+
+
+def _write_shard(scale: Scale, chunks: dict[Triple, bytes]) -> None:
+    """Replace chunks of a shard; those that are not named stay as they are."""
+    try:
+        scale.write_shard(chunks)
+    except KempError as error:
+        raise ExportError(
+            f"{error}. The shard is as it was, all others are whole, and the same can be run again"
+        ) from error

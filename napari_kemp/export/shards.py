@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from napari_kemp.precomputed import ChunkGrid
-
-Triple = tuple[int, int, int]
+from napari_kemp.precomputed import Box, ChunkGrid
+from napari_kemp.precomputed.grid import Triple
 
 # The values of one shard's chunks. A shard is written at once, so that a task has it in memory.
 _SHARD_BYTES = 1 << 27
@@ -55,3 +55,19 @@ def cells_in_shard(grid: ChunkGrid, sharding: dict[str, Any]) -> Triple:
                 box[axis] *= 2
                 left -= 1
     return box[0], box[1], box[2]
+
+
+def shards(grid: ChunkGrid, sharding: dict[str, Any]) -> Iterator[Iterator[Triple]]:
+    """Iterate over the shards of a scale without hashing: the cells of each, none of them empty."""
+    nx, ny, nz = cells_in_shard(grid, sharding)
+    cx, cy, cz = grid.shape_xyz
+    for z in range(0, cz, nz):
+        for y in range(0, cy, ny):
+            for x in range(0, cx, nx):
+                stops = min(x + nx, cx), min(y + ny, cy), min(z + nz, cz)
+                yield _cells(Box((x, y, z), stops))
+
+
+def _cells(box: Box) -> Iterator[Triple]:
+    x, y, z = (range(a, b) for a, b in zip(*box, strict=True))
+    return ((i, j, k) for k in z for j in y for i in x)

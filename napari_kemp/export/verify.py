@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_kemp.errors import ChunkError, CodecError
+from napari_kemp.export.ahead import results_in_order
 from napari_kemp.export.sweeps import Cell
 from napari_kemp.precomputed import Volume
 from napari_kemp.precomputed.encodings import WrongShapeError
@@ -118,22 +119,13 @@ def verify_volume(volume: Volume, *, threads: int | None = None) -> Generator[in
     count = threads or os.cpu_count() or 1
     findings: list[Finding] = []
     done = 0
-    with ThreadPoolExecutor(count, thread_name_prefix="napari-kemp-verify") as pool:
-        ahead: deque[Future[Finding | None]] = deque()
-        try:
-            while True:
-                for cell in islice(cells, 2 * count - len(ahead)):
-                    ahead.append(pool.submit(_look_at, volume, cell))
-                if not ahead:
-                    break
-                finding = ahead.popleft().result()
-                if finding is not None:
-                    findings.append(finding)
-                done += 1
-                yield done
-        finally:
-            for future in ahead:
-                future.cancel()
+    found = results_in_order(partial(_look_at, volume), cells, count, "napari-kemp-verify")
+    with closing(found):
+        for finding in found:
+            if finding is not None:
+                findings.append(finding)
+            done += 1
+            yield done
     return Verdict(volume.url, done, findings)
 
 
