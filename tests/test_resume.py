@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,11 +145,47 @@ def test_a_damaged_ledger_is_named(tmp_path):
         napari_kemp.export(AFFINITIES, tmp_path / "saved", **ARGUMENTS, resume=True)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
-def test_a_folder_that_may_not_be_written_is_named(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o500)
+@pytest.fixture
+def ordinary_folder(whole):
+    """A folder that everybody may enter, while this process has nobody's rights, also as root.
+
+    All threads of the process change them together. What is imported late has been imported, by
+    then, for `whole`: nobody may not be allowed to read it.
+    """
+    with tempfile.TemporaryDirectory(prefix="napari-kemp-") as folder:
+        Path(folder).chmod(0o777)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_written_is_named(ordinary_folder):
+    closed = ordinary_folder / "closed"
+    closed.mkdir(mode=0o500)
     with pytest.raises(ExportError, match=r"closed/saved.*[Pp]ermission"):
-        napari_kemp.export(AFFINITIES, tmp_path / "closed" / "saved")
+        napari_kemp.export(AFFINITIES, closed / "saved")
+    assert not any(closed.iterdir())
+    closed.chmod(0o700)
+    napari_kemp.export(AFFINITIES, closed / "saved", **ARGUMENTS)
+
+
+def test_rights_that_go_away_are_told_and_the_save_resumed(whole, ordinary_folder):
+    place = ordinary_folder / "saved"
+    stop_after(7, place)
+    scale = place / "4_4_40"
+    scale.chmod(0o500)
+    with pytest.raises(ExportError, match=r"4_4_40/.*could not be saved.*[Pp]ermission.*resumed"):
+        napari_kemp.export(AFFINITIES, place, **ARGUMENTS, resume=True)
+    for name, data in tree(place).items():
+        assert name == NAME or name.endswith(".__lock") or data == whole[name]
+    scale.chmod(0o700)
+    napari_kemp.export(AFFINITIES, place, **ARGUMENTS, resume=True)
+    assert tree(place) == whole
 
 
 def test_a_full_disk_is_told_and_what_was_written_stays_whole(tmp_path, whole, monkeypatch):
