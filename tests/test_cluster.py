@@ -4,6 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+import uuid
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from killing import tree
 import napari_kemp
 from napari_kemp import ExportError
 from napari_kemp.export import execute, make_plan
+from napari_kemp.export.ledger import NAME
 from napari_kemp.sample import make_affinities
 
 distributed = pytest.importorskip("distributed")
@@ -89,6 +93,61 @@ def test_a_stopped_save_is_resumed_on_another_machine(cluster, tmp_path, saved):
         run.close()
     report = napari_kemp.export(AFFINITIES, tmp_path / "there", **ARGUMENTS, resume=True)
     assert report.kept > 0
+    assert tree(tmp_path / "there") == saved[1]
+
+
+class Gated:
+    """An array whose first readers wait until a file appears, and say so in files of their own."""
+
+    shape, dtype = AFFINITIES.shape, AFFINITIES.dtype
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __getitem__(self, key):
+        (self.folder / f"read-{uuid.uuid4()}").touch()
+        while not (self.folder / "open").exists():
+            time.sleep(0.01)
+        return AFFINITIES[key]
+
+
+def reads(folder):
+    return len(list(folder.glob("read-*")))
+
+
+def running(dask_worker):
+    return len(dask_worker.active_threads)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_nobody_waits_for_tasks_that_are_running(cluster, tmp_path, saved):
+    gate = tmp_path / "gate"
+    gate.mkdir()
+
+    def interrupt():
+        wait_until(lambda: reads(gate) == 2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with distributed.Client(cluster) as client:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            napari_kemp.export(Gated(gate), tmp_path / "there", **ARGUMENTS, dask=client)
+        assert reads(gate) == 2  # both of them are still waiting, and nobody for them
+        time.sleep(1.1)  # workers ask once a second
+        (gate / "open").touch()
+        wait_until(lambda: not any(client.run(running).values()))
+    assert reads(gate) == 2
+    left = tree(tmp_path / "there")
+    for name, data in left.items():
+        assert name == NAME or data == saved[1][name]
+    report = napari_kemp.export(AFFINITIES, tmp_path / "there", **ARGUMENTS, resume=True)
+    assert report.kept == len(left) - 2
     assert tree(tmp_path / "there") == saved[1]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from itertools import islice
@@ -12,7 +12,7 @@ from napari_kemp.errors import ExportError
 from napari_kemp.export.ledger import Destination
 from napari_kemp.export.plan import Plan
 from napari_kemp.export.sweeps import Sweep, Task
-from napari_kemp.export.work import SavedChunk, Worker
+from napari_kemp.export.work import SavedChunk, Stopped, Worker
 from napari_kemp.precomputed import open_volume
 
 # Tasks that the scheduler knows of, for each thread of the cluster: none has to wait for the next,
@@ -20,6 +20,8 @@ from napari_kemp.precomputed import open_volume
 _TASKS_AHEAD = 4
 # A worker that dies does not count; these are for file systems and servers that recover.
 _RETRIES = 2
+# A thousand tasks that ask more often would keep the scheduler busy.
+_ASK_SECONDS = 1.0
 
 
 class _NowWriter:
@@ -41,7 +43,9 @@ def run_on_cluster(
     """Do the tasks of a sweep on a cluster; yields the chunks of each task when it is done.
 
     A task that is done again, because its worker died or its result was lost, writes the same bytes
-    again. Closing the generator cancels the tasks that no worker has begun.
+    again. Closing the generator cancels the tasks that no worker has begun, and waits for none:
+    those that are running notice within a second, after the chunk in hand, which they store as
+    whole as any.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ def run_on_cluster(
         If a task fails, or takes its workers down with it, again and again.
     """
     try:
-        from distributed import Client, as_completed
+        from distributed import Client, Event, as_completed
     except ImportError:
         raise ExportError(
             "a save on a cluster needs Dask: pip install 'napari-kemp[dask]'"
@@ -62,7 +66,10 @@ def run_on_cluster(
 
     client = cluster if isinstance(cluster, Client) else _connected(cluster)
     running = as_completed()
+    wanted = Event(client=client)
     try:
+        # Cleared in the end, and not set: the scheduler forgets events that are not set.
+        wanted.set()
         shared = client.scatter(plan, broadcast=True, hash=False)
         tasks = sweep.tasks()
 
@@ -75,6 +82,7 @@ def run_on_cluster(
                         task,
                         destination.resumed,
                         destination.finished,
+                        wanted.name,
                         pure=False,
                         retries=_RETRIES,
                     )
@@ -87,24 +95,49 @@ def run_on_cluster(
             start(1)
     finally:
         with suppress(Exception):
+            wanted.clear()
             client.cancel(list(running.futures))
         if client is not cluster:
             client.close()
 
 
-def run_task(plan: Plan, task: Task, resumed: bool, finished: bool) -> list[SavedChunk]:
-    """Do one task, on a worker of the cluster."""
+def run_task(
+    plan: Plan, task: Task, resumed: bool, finished: bool, wanted: str
+) -> list[SavedChunk]:
+    """Do one task, on a worker of the cluster, as long as the event of that name is set."""
     writer = _NowWriter()
-    Worker(
-        plan,
-        open_volume(plan.destination),
-        task,
-        resumed=resumed,
-        finished=finished,
-        writer=writer,
-        stop=threading.Event(),
-    ).run()
+    # An error would have it tried again.
+    with suppress(Stopped):
+        Worker(
+            plan,
+            open_volume(plan.destination),
+            task,
+            resumed=resumed,
+            finished=finished,
+            writer=writer,
+            stopped=_Unwanted(wanted).known,
+        ).run()
     return writer.chunks
+
+
+class _Unwanted:
+    """Asks the scheduler now and then whether a save goes on."""
+
+    def __init__(self, event: str) -> None:
+        from distributed import Event
+
+        self._wanted = Event(event)
+        self._asked = time.monotonic() - _ASK_SECONDS
+
+    def known(self) -> bool:
+        """Tell whether it is known that the save does not go on."""
+        if time.monotonic() < self._asked + _ASK_SECONDS:
+            return False
+        self._asked = time.monotonic()
+        try:
+            return not self._wanted.is_set()
+        except (OSError, TimeoutError):
+            return False  # a scheduler that cannot be asked has not said so
 
 
 def _connected(address: str) -> Any:

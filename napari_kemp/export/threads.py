@@ -70,7 +70,7 @@ def run_on_threads(
             resumed=destination.resumed,
             finished=destination.finished,
             writer=writer,
-            stop=stop,
+            stopped=stop.is_set,
         ).run()
 
     def ended(future: Future[None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -90,8 +89,8 @@ class Worker:
         Whether chunks may, or must, be there already.
     writer : Writer
         Who writes.
-    stop : threading.Event
-        Set by whoever wants no more chunks.
+    stopped : callable
+        Tells whether nobody wants any more chunks; is asked for each.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Worker:
         resumed: bool,
         finished: bool,
         writer: Writer,
-        stop: threading.Event,
+        stopped: Callable[[], bool],
     ):
         self._plan = plan
         self._volume = volume
@@ -111,7 +110,7 @@ class Worker:
         self._resumed = resumed
         self._finished = finished
         self._writer = writer
-        self._stop = stop
+        self._stopped = stopped
         self._window = Window(
             plan.source, plan.region, plan.grid.chunk_xyz, root_extent(plan, task.sweep.top)
         )
@@ -364,7 +363,7 @@ class Worker:
         return stored
 
     def _check_stop(self) -> None:
-        if self._stop.is_set():
+        if self._stopped():
             raise Stopped
 
     def _scale(self, cell: Cell) -> Scale:
