@@ -63,6 +63,17 @@ def test_dry_run_writes_nothing(tmp_path, capsys):
     assert not place.exists()
 
 
+def test_what_would_be_read_again_is_said(tmp_path, capsys):
+    arguments = {"encoding": "raw", "chunk_size": (50, 40, 16), "mips": 0}
+    napari_kemp.export(AFFINITIES, tmp_path / "from", **arguments)
+    places = [str(tmp_path / "from"), str(tmp_path / "to")]
+    command = ["export", *places, "--dry-run", "--chunk-size", "50", "40", "16", "--region"]
+    assert main([*command, "50", "40", "0", "150", "120", "32"]) == 0
+    assert "read more than once" not in capsys.readouterr().out
+    assert main([*command, "49", "40", "0", "150", "120", "32"]) == 0
+    assert "4 of the 12 chunks that are read of the source are" in capsys.readouterr().out
+
+
 def test_a_chunk_that_cannot_be_read_is_named(tmp_path):
     class Torn:
         shape, dtype = (3, 8, 8, 8), np.dtype(np.float32)

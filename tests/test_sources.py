@@ -11,8 +11,9 @@ import pytest
 import napari_kemp
 from napari_kemp import ExportError, open_volume
 from napari_kemp.cli import main
-from napari_kemp.export import as_source
+from napari_kemp.export import as_source, make_plan
 from napari_kemp.export.parts import load
+from napari_kemp.export.rereads import chunks_read_again
 from napari_kemp.precomputed import Scale
 from napari_kemp.sample import make_affinities, make_neurites
 
@@ -50,6 +51,35 @@ def test_each_chunk_of_the_source_is_read_once(tmp_path, old, new, mips):
     napari_kemp.export(source, tmp_path / "saved", chunk_size=new, encoding="fpzip", mips=mips)
     np.testing.assert_array_equal(open_volume(tmp_path / "saved").scales[0].array, AFFINITIES)
     assert set(source.decoded.values()) == {1}
+
+
+@pytest.mark.parametrize("mips", [0, 2])
+@pytest.mark.parametrize("offset", [(0, 0, 0), (5, -3, 2)])
+@pytest.mark.parametrize(
+    ("old", "new", "start"),
+    [
+        ((3, 8, 16, 16), (16, 16, 8), (0, 0, 0)),
+        ((3, 8, 16, 16), (16, 16, 8), (7, 16, 3)),  # begins inside a chunk
+        ((3, 12, 32, 32), (16, 16, 12), (32, 32, 12)),  # where a chunk begins
+        ((3, 36, 80, 96), (16, 16, 8), (1, 0, 0)),  # all of it in one
+        ((3, 7, 23, 26), (16, 16, 8), (0, 0, 0)),  # ends never meet
+    ],
+)
+def test_chunks_that_are_read_again_are_foretold(tmp_path, old, new, start, offset, mips):
+    source = Chunked(AFFINITIES, old)
+    arguments = {
+        "chunk_size": new,
+        "encoding": "raw",
+        "mips": mips,
+        "region": (start, (96, 80, 36)),
+        "voxel_offset": offset,
+    }
+    chunks, again = chunks_read_again(make_plan(source, tmp_path / "saved", **arguments))
+    napari_kemp.export(source, tmp_path / "saved", **arguments)
+    assert len(source.decoded) == chunks
+    assert sum(times > 1 for times in source.decoded.values()) == again
+    if start in ((0, 0, 0), (32, 32, 12)) and old[1] != 7 and not (mips and any(offset)):
+        assert again == 0
 
 
 def test_volume_to_volume_reads_each_object_once(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_kemp.errors import CodecError, ExportError
 from napari_kemp.export.plan import Plan
+from napari_kemp.export.rereads import chunks_read_again
 from napari_kemp.export.source import Triple
 from napari_kemp.export.values import Census, compare, take_census
 from napari_kemp.export.work import converted
@@ -44,6 +45,9 @@ class Preview:
         How many of those are finite but outside [0, 1], are NaN, are infinite.
     max_abs_error : float
         Largest absolute error that storing values as large as the sampled ones can cause.
+    source_chunks, source_chunks_again : int
+        Chunks of the source that would be read, and those of them that would be read more than
+        once; 0 where it has none.
     """
 
     destination: str
@@ -58,13 +62,15 @@ class Preview:
     nan: int
     infinite: int
     max_abs_error: float
+    source_chunks: int
+    source_chunks_again: int
 
     def to_json(self) -> dict[str, Any]:
         """Return the preview as members of a JSON object."""
         return asdict(self)
 
     def notes(self) -> list[str]:
-        """Name the values that are unlike affinities, and what they cost."""
+        """Name what costs more than it has to: values unlike affinities, chunks read again."""
         notes = []
         kempressed = self.encoding == "kempressed"
         if self.outside and kempressed:
@@ -82,6 +88,13 @@ class Preview:
             notes.append(
                 f"{self._share(self.infinite)} are infinite: they stay so, compress worse, and "
                 "make coarser voxels infinite or NaN"
+            )
+        if self.source_chunks_again:
+            notes.append(
+                f"{self.source_chunks_again} of the {self.source_chunks} chunks that are read of "
+                "the source are read more than once, since they do not end where new chunks, or "
+                "groups of them, do: if reading them is slow, choose a region that begins where a "
+                "chunk of the source does, or copy them first, as raw, with the source's own chunks"
             )
         return notes
 
@@ -135,6 +148,7 @@ def preview(plan: Plan) -> Preview:
         sampled += 1
         raw += chunk.nbytes
         encoded += len(transport.wrap_gzip(data) if gzip else data)
+    source_chunks, again = chunks_read_again(plan)
     return Preview(
         destination=plan.destination,
         encoding=scale.info.encoding,
@@ -148,6 +162,8 @@ def preview(plan: Plan) -> Preview:
         nan=census.nan,
         infinite=census.infinite,
         max_abs_error=max(bound, census.max_abs_error),
+        source_chunks=source_chunks,
+        source_chunks_again=again,
     )
 
 

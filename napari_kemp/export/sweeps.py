@@ -112,24 +112,47 @@ def sweeps(plan: Plan) -> list[Sweep]:
 
 def children(plan: Plan, level: int, cell_xyz: Triple) -> Iterator[Triple]:
     """Iterate over the chunks of the next finer scale that belong to a chunk: each to one only."""
-    coarse, fine = plan.grids[level], plan.grids[level - 1]
-    ranges = []
-    for i, size, offset, f, fine_size, fine_offset, cells in zip(
-        cell_xyz,
-        coarse.chunk_xyz,
-        coarse.voxel_offset_xyz,
-        plan.factors[level],
-        fine.chunk_xyz,
-        fine.voxel_offset_xyz,
-        fine.shape_xyz,
-        strict=True,
-    ):
-        low, high = (f * (offset + j * size) - fine_offset for j in (i, i + 1))
-        ranges.append(range(max(0, -(-low // fine_size)), min(cells, -(-high // fine_size))))
+    ranges = [children_along(plan, level, axis, cell_xyz[axis]) for axis in range(3)]
     return ((x, y, z) for z in ranges[2] for y in ranges[1] for x in ranges[0])
 
 
-def root_extent(plan: Plan, top: int) -> Triple:
+def children_along(plan: Plan, level: int, axis: int, cell: int) -> range:
+    """Return which chunks of the next finer scale belong to a chunk, along one axis."""
+    coarse, fine = plan.grids[level], plan.grids[level - 1]
+    size, offset = coarse.chunk_xyz[axis], coarse.voxel_offset_xyz[axis]
+    fine_size, fine_offset = fine.chunk_xyz[axis], fine.voxel_offset_xyz[axis]
+    low, high = (
+        plan.factors[level][axis] * (offset + i * size) - fine_offset for i in (cell, cell + 1)
+    )
+    return range(max(0, -(-low // fine_size)), min(fine.shape_xyz[axis], -(-high // fine_size)))
+
+
+def read_together(plan: Plan, sweep: Sweep) -> list[Triple]:
+    """Return the extents of ever larger boxes whose chunks a task makes one after the other.
+
+    In voxels of the finest scale: a chunk of each scale of the sweep, and then rows, planes and all
+    of the chunks of the coarsest that make a task. A chunk alone where none of the source's chunks
+    is needed for two new ones.
+    """
+    x, y, z = root = _root_extent(plan, sweep.top)
+    if all(
+        old == 1 or (new % old == start % old == 0 and offset % (whole // new) == 0)
+        for old, new, start, offset, whole in zip(
+            plan.source.chunk_xyz,
+            plan.grid.chunk_xyz,
+            plan.region.start_xyz,
+            plan.grid.voxel_offset_xyz,
+            root,
+            strict=True,
+        )
+    ):
+        return [plan.grid.chunk_xyz]
+    nx, ny, nz = sweep.roots_xyz
+    rows = [(nx * x, y, z), (nx * x, ny * y, z), (nx * x, ny * y, nz * z)]
+    return [*(_root_extent(plan, level) for level in range(sweep.top)), root, *rows]
+
+
+def _root_extent(plan: Plan, top: int) -> Triple:
     """Return how many voxels of the finest scale make a whole chunk of another."""
     x, y, z = (
         chunk * math.prod(factors[axis] for factors in plan.factors[1 : top + 1])
@@ -148,7 +171,7 @@ def _roots(plan: Plan, base: int, top: int) -> Triple:
     for source, chunk, root, start in zip(
         plan.source.chunk_xyz,
         plan.grid.chunk_xyz,
-        root_extent(plan, top),
+        _root_extent(plan, top),
         plan.region.start_xyz,
         strict=True,
     ):

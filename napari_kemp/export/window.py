@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -39,9 +40,9 @@ def common_step(old: int, new: int, start: int) -> int | None:
 class Window:
     """What was read last of a source, for one task.
 
-    A box that is asked for grows to where chunks of the source end, and where possible to where new
-    ones end as well, as long as it stays below 64 MiB; and what is read is kept until a box outside
-    of it is asked for.
+    A box that is asked for grows to a box of a regular grid, which holds as many new chunks that
+    are asked for one after the other as stay below 64 MiB, and where possible ends where chunks of
+    the source do. What is read is kept until a box outside of it is asked for.
 
     Parameters
     ----------
@@ -49,21 +50,27 @@ class Window:
         What to read.
     bounds : Box
         What may be read of it. New chunks begin where it begins.
-    chunk_xyz : tuple of int
-        Extent of new chunks.
-    together_xyz : tuple of int
-        Extent of new chunks that are asked for one after the other, in whatever order.
+    extents : sequence of tuple of int
+        Extents of a new chunk, and of ever larger boxes of them. All chunks of such a box are asked
+        for one after the other, the first one first; a few voxels below the box may be asked for
+        with its first chunks.
+
+    Attributes
+    ----------
+    steps : tuple of int or None
+        The grid's; None where not even what one chunk needs is small enough. Boxes grow as far as
+        they can, then.
     """
 
-    def __init__(self, source: Source, bounds: Box, chunk_xyz: Triple, together_xyz: Triple):
+    def __init__(self, source: Source, bounds: Box, extents: Sequence[Triple]):
         self._source = source
         self._bounds = bounds
         self._voxel = source.num_channels * source.dtype.itemsize
-        self._steps = self._common_steps(chunk_xyz)
-        if self._steps != list(chunk_xyz):  # else each new chunk reads chunks of its own
-            together = self._common_steps(together_xyz)
-            if math.prod(together) * self._voxel <= _WINDOW_BYTES:
-                self._steps = together
+        self.steps: Triple | None = None
+        for extent in extents:
+            steps = self._ends_together(extent)
+            if math.prod(steps) * self._voxel <= _WINDOW_BYTES:
+                self.steps = steps
         self._box: Box | None = None
         self._values: NDArray[Any] | None = None
 
@@ -81,25 +88,36 @@ class Window:
         )
         return self._values[:, z, y, x]
 
-    def _common_steps(self, new_xyz: Triple) -> list[int]:
-        return [
-            common_step(old, new, start) or old
+    def _ends_together(self, extent: Triple) -> Triple:
+        """Return after how many voxels boxes of new chunks end where chunks of the source do.
+
+        Along an axis where that is never, nothing is gained by reading more than the box.
+        """
+        x, y, z = (
+            common_step(old, new, start) or new
             for old, new, start in zip(
-                self._source.chunk_xyz, new_xyz, self._bounds.start_xyz, strict=True
+                self._source.chunk_xyz, extent, self._bounds.start_xyz, strict=True
             )
-        ]
+        )
+        return x, y, z
 
     def _grown(self, box: Box) -> Box:
+        if self.steps is None:
+            return self._grown_to_chunks(box)
+        start, stop = [], []
+        for low, high, step, first, last in zip(*box, self.steps, *self._bounds, strict=True):
+            cell = first + (high - 1 - first) // step * step
+            start.append(min(low, cell))
+            stop.append(min(cell + step, last))
+        return Box(_triple(start), _triple(stop))
+
+    def _grown_to_chunks(self, box: Box) -> Box:
         """Grow a box to the chunks of the source, axis by axis, the cheapest first."""
         start, stop = [*box.start_xyz], [*box.stop_xyz]
         wanted = []
-        for axis, size in enumerate(self._steps):
-            first = self._bounds.start_xyz[axis] // self._source.chunk_xyz[axis]
-            first *= self._source.chunk_xyz[axis]
-            low = first + (start[axis] - first) // size * size
-            high = first - (first - stop[axis]) // size * size
-            low = max(low, self._bounds.start_xyz[axis])
-            high = min(high, self._bounds.stop_xyz[axis])
+        for axis, size in enumerate(self._source.chunk_xyz):
+            low = max(start[axis] // size * size, self._bounds.start_xyz[axis])
+            high = min(-(-stop[axis] // size) * size, self._bounds.stop_xyz[axis])
             wanted.append(((high - low) / (stop[axis] - start[axis]), axis, low, high))
         for _, axis, low, high in sorted(wanted):
             shape = [b - a for a, b in zip(start, stop, strict=True)]

@@ -15,7 +15,7 @@ from napari_kemp.export.downsample import means, modes
 from napari_kemp.export.parts import read_box
 from napari_kemp.export.plan import Plan
 from napari_kemp.export.source import Triple
-from napari_kemp.export.sweeps import Cell, Task, children, root_extent
+from napari_kemp.export.sweeps import Cell, Task, children, read_together
 from napari_kemp.export.values import Census, compare, stored_values, take_census
 from napari_kemp.export.window import Window
 from napari_kemp.precomputed import Box, Scale, Volume
@@ -111,9 +111,7 @@ class Worker:
         self._finished = finished
         self._writer = writer
         self._stopped = stopped
-        self._window = Window(
-            plan.source, plan.region, plan.grid.chunk_xyz, root_extent(plan, task.sweep.top)
-        )
+        self._window = Window(plan.source, plan.region, read_together(plan, task.sweep))
         self._average = modes if plan.info.type == "segmentation" else means
         self._kept: set[Cell] = set()
         self._waiting: defaultdict[int, list[_Encoding]] = defaultdict(list)

@@ -195,14 +195,17 @@ class ObjectStore:
             self._refuse_linked_locks(key + suffix)
             self._kvstore.write(key + suffix, stored).result()
             for other in self._suffixes:
-                nothing = slice(0, 0)
-                if other != suffix and (
-                    self._kvstore.read(key + other, byte_range=nothing).result().state == "value"
-                ):
+                if other != suffix and self._holds_now(key + other):
                     self._remove_now(key + other)
 
         _translated(put)
         return len(stored)
+
+    def _holds_now(self, key: str) -> bool:
+        if self._folder is not None:
+            return os.path.lexists(self._folder + key)
+        nothing = slice(0, 0)
+        return bool(self._kvstore.read(key, byte_range=nothing).result().state == "value")
 
     def write_together(self, objects: Mapping[bytes, bytes]) -> None:
         """Write objects all or none, in one transaction; of shards, all at once and each once.
