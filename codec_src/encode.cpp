@@ -100,12 +100,12 @@ KEMP_INLINE void code_row(const typename Types::Residual& residual, Lane<Types>&
   const auto* const distances = lane.distances.data();
   for (std::size_t x = 0; x < nx;) {
     std::size_t run = nx - x;
-    const SteadyTable table = lane.model.begin(run);
+    SteadyTable table = lane.model.begin(run);
     for (const std::size_t end = x + run; x < end; ++x) {
       table.encode(stream, coded[x].symbol());
       residual.encode_bits(stream, coded[x], distances[x]);
     }
-    lane.model.end(coded + x - run, run);
+    lane.model.end(table);
   }
   lane.stream = stream;
 }
@@ -121,15 +121,15 @@ KEMP_INLINE void code_two_rows(const typename Types::Residual& residual, Lane<Ty
   const auto* const distances_b = b.distances.data();
   for (std::size_t x = 0; x < nx;) {
     std::size_t run = std::min({nx - x, a.model.steady(), b.model.steady()});
-    const SteadyTable table_a = a.model.begin(run), table_b = b.model.begin(run);
+    SteadyTable table_a = a.model.begin(run), table_b = b.model.begin(run);
     for (const std::size_t end = x + run; x < end; ++x) {
       table_a.encode(stream_a, coded_a[x].symbol());
       table_b.encode(stream_b, coded_b[x].symbol());
       residual.encode_bits(stream_a, coded_a[x], distances_a[x]);
       residual.encode_bits(stream_b, coded_b[x], distances_b[x]);
     }
-    a.model.end(coded_a + x - run, run);
-    b.model.end(coded_b + x - run, run);
+    a.model.end(table_a);
+    b.model.end(table_b);
   }
   a.stream = stream_a;
   b.stream = stream_b;

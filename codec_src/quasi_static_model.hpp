@@ -43,8 +43,9 @@ struct SteadyTable {
   std::uint32_t increment;
   unsigned uncounted;
 
-  // Encoders count afterwards, in one go: `QuasiStaticModel::end`.
-  KEMP_INLINE void encode(RangeEncoder& encoder, unsigned symbol) const {
+  KEMP_INLINE void encode(RangeEncoder& encoder, unsigned symbol) {
+    frequency[uncounted] += increment;
+    uncounted = symbol;
     encoder.encode_symbol(cumulative[symbol], cumulative[symbol + 1]);
   }
 
@@ -95,19 +96,8 @@ class QuasiStaticModel {
     return {frequency_.data(), cumulative_.data(), bins_.data(), increment_, uncounted_};
   }
 
-  // Ends a stretch in which the symbols were counted as they came.
+  // Ends a stretch.
   void end(const SteadyTable& table) { uncounted_ = table.uncounted; }
-
-  // Ends a stretch in which they were not.
-  template <class Coded>
-  KEMP_INLINE void end(const Coded* coded, std::size_t symbols) {
-    if (symbols == 0) return;
-    std::uint32_t* const frequency = frequency_.data();
-    const std::uint32_t increment = increment_;
-    frequency[uncounted_] += increment;
-    for (std::size_t i = 0; i + 1 < symbols; ++i) frequency[coded[i].symbol()] += increment;
-    uncounted_ = coded[symbols - 1].symbol();
-  }
 
   // How long a stretch could be now.
   std::size_t steady() {
