@@ -2,7 +2,10 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +16,9 @@ from test_sections import make
 
 from napari_kemp import ChunkError, InfoError, open_volume
 from napari_kemp.codec import kempressed
+from napari_kemp.precomputed import reader as reader_module
+from napari_kemp.precomputed import volume as volume_module
+from napari_kemp.precomputed.reader import AbandonedError, ReadOptions
 
 
 class RangeHandler(BaseHTTPRequestHandler):
@@ -36,6 +42,17 @@ class RangeHandler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.close_connection = True
             self.connection.close()
+            return
+        if how == "silent":
+            server.awake.wait()
+            how = None
+        if how == "stalls":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(bytes(10))
+            server.awake.wait()
+            self.wfile.write(bytes(990))
             return
         if how is not None:
             self.answer(how, b"")
@@ -80,9 +97,11 @@ def serve(folder, *, ranges=True):
     server = RangeServer(("127.0.0.1", 0), RangeHandler)
     server.folder, server.ranges = Path(folder), ranges
     server.requests, server.failures, server.headers, server.sent = [], {}, {}, 0
+    server.awake = threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
+    server.awake.set()
     server.shutdown()
     server.server_close()
 
@@ -156,6 +175,101 @@ def test_what_passes_is_tried_again(tmp_path, how):
         failures = iter([how, how])
         server.failures["19-35_11-27_7-27"] = lambda: next(failures, None)
         np.testing.assert_array_equal(volume.scales[0].array[:, 5], values[:, 5])
+
+
+def warm_up(array):
+    """Answer a few requests: what takes ranges, and several streams at once, is known then."""
+    array[:, 3]
+    array[:, 4]
+
+
+@pytest.mark.parametrize("how", ["silent", "stalls"])
+def test_a_chunk_that_never_comes_is_an_error_and_the_rest_is_read(tmp_path, monkeypatch, how):
+    _, values = make(tmp_path)
+    monkeypatch.setattr(reader_module, "_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(volume_module, "_INFO_TIMEOUT_SECONDS", 2)
+    with serve(tmp_path) as server, ThreadPoolExecutor(4) as pool:
+        (scale,) = open_volume(server.url).scales
+        warm_up(scale.array)
+        server.failures.update({"19-35_11-27_7-27": how, "info": how})
+        seen = []
+        drawn = pool.submit(scale.array.read, np.s_[:, 5], ReadOptions(on_error=seen.append))
+        place = f"{server.url}, scale 4_4_40, chunk 19-35_11-27_7-27: no answer within 2 seconds"
+        for error, message, read in [
+            (ChunkError, place, pool.submit(scale.array.__getitem__, np.s_[:, 5])),
+            (ChunkError, place, pool.submit(scale.load_chunk, (1, 1, 0))),
+            (
+                InfoError,
+                f"{server.url}/info: no answer within 2",
+                pool.submit(open_volume, server.url),
+            ),
+        ]:
+            with pytest.raises(error, match=f"^{message}"):
+                read.result()
+        expected = values[:, 5].copy()
+        expected[:, 16:32, 16:32] = 0
+        np.testing.assert_array_equal(drawn.result(), expected)
+        assert [str(error) for error in seen] == [place]
+        monkeypatch.undo()
+        server.failures.clear()
+        np.testing.assert_array_equal(scale.array[:, 5], values[:, 5])
+
+
+def test_a_silent_server_does_not_keep_the_connections_that_others_need(tmp_path):
+    """TensorStore has 32 of them, and waits without end unless it is told not to."""
+    make(tmp_path / "v")
+    program = (
+        "import os, sys, napari_kemp\n"
+        "from napari_kemp.precomputed import reader\n"
+        "silent, again, good = (napari_kemp.open_volume(url).scales[0] for url in sys.argv[1:])\n"
+        "reader._TIMEOUT_SECONDS = 1\n"
+        "for scale in silent, again:\n"
+        "    try: scale.array[...]\n"
+        "    except napari_kemp.ChunkError as error: print(error)\n"
+        "reader._TIMEOUT_SECONDS = 20\n"
+        "print(good.array[...].any())\n"
+        "print(os.environ['TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS'])\n"
+    )
+    with serve(tmp_path) as silent, serve(tmp_path) as good:
+        silent.failures["4_4_40/"] = "silent"
+        urls = [f"{server.url}/v" for server in (silent, silent, good)]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *urls],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS": "1"},
+        )
+        assert len([name for name, _ in silent.requests if name != "info"]) >= 32
+    assert done.stderr == ""
+    first, second, read, connect = done.stdout.splitlines()
+    for error in (first, second):
+        assert error.startswith(f"{silent.url}/v, scale 4_4_40, chunk ")
+        assert error.endswith("no answer within 1 seconds")
+    assert (read, connect) == ("True", "15")
+
+
+def test_what_is_given_up_is_not_asked_for(tmp_path):
+    _, values = make(tmp_path)
+    with serve(tmp_path) as server, ThreadPoolExecutor(4) as pool:
+        arrays = [open_volume(server.url).scales[0].array for _ in range(4)]
+        warm_up(arrays[0])
+        server.failures["4_4_40/"] = "silent"
+        server.requests.clear()
+        unwanted = threading.Event()
+        options = ReadOptions(abandoned=unwanted.is_set)
+        reads = [pool.submit(array.read, np.s_[...], options) for array in arrays]
+        while not server.requests:
+            wait(reads, 0.01)
+        unwanted.set()
+        for read in reads:
+            with pytest.raises(AbandonedError):
+                read.result()
+        server.failures.clear()
+        server.awake.set()
+        np.testing.assert_array_equal(open_volume(server.url).scales[0].array[...], values)
+        # At most what was on its way, of 108 chunks; then `info` and the chunks of the last read.
+        assert len(server.requests) <= 32 + 1 + 27
 
 
 def test_missing_chunks_on_a_server(tmp_path):

@@ -5,7 +5,7 @@ table, and the bytes of the sections. Whether they do is learned from the object
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -98,12 +98,25 @@ class ChunkFetcher:
         """Return what the cache may hold of a cell for this fetcher."""
         return [(self._token, cell, "table"), (self._token, cell, "stream")]
 
-    def fetch(self, cell: Triple, fields: Sequence[int], num_fields: int, done: Done) -> None:
-        """Get what some fields are decoded from, and hand it over, maybe on another thread."""
+    def fetch(
+        self, cell: Triple, fields: Sequence[int], num_fields: int, done: Done
+    ) -> Callable[[], None]:
+        """Get what some fields are decoded from, and hand it over, maybe on another thread.
+
+        Returns
+        -------
+        callable
+            Gives up, where it is not here yet; `done` then gets a CancelledError.
+        """
         request = _Request(self, cell, fields, num_fields, done)
+        self._begin(request)
+        return request.cancel
+
+    def _begin(self, request: "_Request") -> None:
+        fields, num_fields = request.fields, request.num_fields
         kept = shared_cache().get(request.stream_key)
         if kept is not None:
-            done(kept)
+            request.done(kept)
             return
         few = len(fields) <= num_fields * _RANGES_UP_TO
         if not (few and self.habit.ranges and self._ranged()):
@@ -118,13 +131,15 @@ class ChunkFetcher:
             request.read_whole()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Request:
     fetcher: ChunkFetcher
     cell: Triple
     fields: Sequence[int]
     num_fields: int
     done: Done
+    _reading: Future[StoredObject | None] | None = None
+    _cancelled: bool = False
 
     @property
     def stream_key(self) -> Hashable:
@@ -133,6 +148,11 @@ class _Request:
     @property
     def table_key(self) -> Hashable:
         return (self.fetcher._token, self.cell, "table")
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        if (reading := self._reading) is not None:
+            reading.cancel()
 
     def read_whole(self) -> None:
         self._then(None, self._whole_is_here)
@@ -215,6 +235,7 @@ class _Request:
 
     def _then(self, byte_range: slice | None, go_on: Callable[[StoredObject | None], None]) -> None:
         def settle(read: Future[StoredObject | None]) -> None:
+            self._reading = None
             try:
                 go_on(read.result())
             except OSError as error:
@@ -227,7 +248,12 @@ class _Request:
                 self.done(error)
 
         try:
-            self.fetcher._read(self.cell, byte_range).add_done_callback(settle)
+            if self._cancelled:
+                raise CancelledError
+            reading = self._reading = self.fetcher._read(self.cell, byte_range)
+            if self._cancelled:  # meanwhile
+                reading.cancel()
+            reading.add_done_callback(settle)
         except BaseException as error:
             self.done(error)
 

@@ -229,11 +229,14 @@ class ChunkReader:
         ChunkError
             If it is unreachable, or its transport compression is damaged.
         """
+        reading: Future[StoredObject | None] = Future()
         try:
             self.require_room(cell_xyz)
-            stored = self._read(cell_xyz, None).result(_TIMEOUT_SECONDS)
+            reading = self._read(cell_xyz, None)
+            stored = reading.result(_TIMEOUT_SECONDS)
             return None if stored is None else self._unwrap(cell_xyz, stored)
         except TimeoutError:
+            reading.cancel()
             reason = f"no answer within {_TIMEOUT_SECONDS:.0f} seconds"
             raise self.error(cell_xyz, reason) from None
         except (OSError, CodecError) as error:
@@ -319,6 +322,7 @@ class _Window:
         self._options = options
         self._arrivals: SimpleQueue[_Arrival] = SimpleQueue()
         self._mine: dict[Triple, dict[int, Loading]] = {}
+        self._cancels: dict[Triple, Callable[[], None]] = {}
         self._errors: dict[Triple, BaseException] = {}
 
     def read(self, wanted: list[_Wanted]) -> None:
@@ -359,7 +363,7 @@ class _Window:
         except CodecError as error:
             arrivals.put((cell, error))
             return
-        self._reader._fetcher.fetch(
+        self._cancels[cell] = self._reader._fetcher.fetch(
             cell,
             fields,
             self._reader.num_fields(cell),
@@ -385,6 +389,7 @@ class _Window:
             elif time.monotonic() - last_arrival > _TIMEOUT_SECONDS:
                 reason = f"no answer within {_TIMEOUT_SECONDS:.0f} seconds"
                 for cell in outstanding:
+                    self._cancels[cell]()
                     self._fail(cell, self._reader.error(cell, reason))
                 outstanding.clear()
             self._check_abandoned()
@@ -467,7 +472,9 @@ class _Window:
             shared_cache().fail(self._reader.key(cell, field), loading, error)
 
     def _give_up(self, error: BaseException) -> None:
-        """Let nobody wait for what will not come."""
+        """Let nobody wait for what will not come, nor servers send what nobody waits for."""
+        for cancel in self._cancels.values():
+            cancel()
         for cell, loadings in self._mine.items():
             for field, loading in loadings.items():
                 shared_cache().fail(self._reader.key(cell, field), loading, error)

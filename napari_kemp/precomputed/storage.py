@@ -40,6 +40,27 @@ class StoredObject:
 _LOCK = ".__lock"
 
 
+class Reading(Future[StoredObject | None]):
+    """An object that is on its way; cancelled, it makes room for others that wait their turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read: Any = None
+
+    def cancel(self) -> bool:
+        """Give up, if the object is not here yet."""
+        cancelled = super().cancel()
+        if cancelled and (read := self._read) is not None:
+            read.cancel()
+        return cancelled
+
+    def follow(self, read: Any) -> None:
+        """Be cancelled together with a read of TensorStore's; None to let go of it."""
+        self._read = read
+        if read is not None and self.cancelled():
+            read.cancel()
+
+
 class ObjectStore:
     """Objects by name (or by key, for shards), read many at a time.
 
@@ -89,9 +110,7 @@ class ObjectStore:
 
         return ts.KvStore.open(self._spec, context=_context()).result()
 
-    def read(
-        self, key: str | bytes, byte_range: slice | None = None
-    ) -> Future[StoredObject | None]:
+    def read(self, key: str | bytes, byte_range: slice | None = None) -> Reading:
         """Begin to read an object, or some bytes of it.
 
         Parameters
@@ -104,10 +123,10 @@ class ObjectStore:
 
         Returns
         -------
-        Future
-            Of the object, or of None where there is none; OSError if it cannot be read.
+        Reading
+            Future of the object, or of None where there is none; OSError if it cannot be read.
         """
-        outcome: Future[StoredObject | None] = Future()
+        outcome = Reading()
         suffixes = self._suffixes if byte_range is None else ("",)
         if self._folder is not None and isinstance(key, str):
             # Most chunks of a large volume are missing, and asking the disk costs far less.
@@ -132,34 +151,37 @@ class ObjectStore:
         key: str | bytes,
         suffixes: tuple[str, ...],
         byte_range: slice | None,
-        outcome: Future[StoredObject | None],
+        outcome: Reading,
     ) -> None:
         suffix = suffixes[0]
 
         def settle(read: Any) -> None:
+            outcome.follow(None)
             try:
                 go_on(read)
             finally:
                 _in_flight.discard(read)
 
         def go_on(read: Any) -> None:
+            if outcome.cancelled():
+                return
             try:
                 found = read.result()
             except _FAILURES as error:
-                outcome.set_exception(OSError(_reason(error)))
+                _settle(outcome, OSError(_reason(error)))
                 return
             except BaseException as error:
-                outcome.set_exception(error)
+                _settle(outcome, error)
                 return
             if found.state == "value":
                 if suffix != self._suffixes[0]:
                     others = (each for each in self._suffixes if each != suffix)
                     self._suffixes = (suffix, *others)
-                outcome.set_result(StoredObject(found.value, suffix or self._packing))
+                _settle(outcome, StoredObject(found.value, suffix or self._packing))
             elif len(suffixes) > 1:
                 self._try(key, suffixes[1:], byte_range, outcome)
             else:
-                outcome.set_result(None)
+                _settle(outcome, None)
 
         call = object()
         _calling.add(call)
@@ -171,9 +193,10 @@ class ObjectStore:
             )
             # TensorStore cancels a read that nobody refers to any more.
             _in_flight.add(read)
+            outcome.follow(read)
             read.add_done_callback(settle)
         except _FAILURES as error:
-            outcome.set_exception(OSError(_reason(error)))
+            _settle(outcome, OSError(_reason(error)))
         finally:
             _calling.discard(call)
 
@@ -315,6 +338,15 @@ class ObjectStore:
         _translated(remove)
 
 
+def _settle(outcome: Reading, result: StoredObject | BaseException | None) -> None:
+    if not outcome.set_running_or_notify_cancel():
+        return  # nobody wants it any more
+    if isinstance(result, BaseException):
+        outcome.set_exception(result)
+    else:
+        outcome.set_result(result)
+
+
 _in_flight: set[Any] = set()
 _calling: set[object] = set()
 _ending = threading.Event()
@@ -331,15 +363,21 @@ def _stop_reading() -> None:
         time.sleep(0.001)
 
 
+# A server that says nothing, or stops in the middle, would keep one of TensorStore's 32 connections
+# for good. These can only be set in the environment; what the user has set there stays.
+_PATIENCE = {
+    "TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS": "15",
+    "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS": "30",
+    "TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES": "100",
+}
+
+
 @cache
 def _context() -> Any:
     """Return the one context of the process: memory:// volumes live in it."""
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
     import tensorstore as ts
-
-    # Without these, a server that accepts connections and says nothing keeps them for ever: no call
-    # gives up a request, not even cancelling it. They are TensorStore's own, for the whole process.
-    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", "30")
-    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
 
     # TensorStore's own 32 retries take minutes to report that a server is not there.
     return ts.Context(

@@ -68,9 +68,11 @@ def open_volume(url: str | os.PathLike[str]) -> "Volume":
 
 def _read_info(location: Location) -> StoredObject | None:
     info_url = location.object_url("info")
+    reading = ObjectStore.at(location).read("info")
     try:
-        return ObjectStore.at(location).read("info").result(_INFO_TIMEOUT_SECONDS)
+        return reading.result(_INFO_TIMEOUT_SECONDS)
     except TimeoutError:
+        reading.cancel()
         seconds = f"{_INFO_TIMEOUT_SECONDS:.0f} seconds"
         raise InfoError(f"{info_url}: no answer within {seconds}") from None
     except OSError as error:
