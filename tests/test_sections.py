@@ -1,11 +1,15 @@
 """Sections are the unit of work: what is fetched, decoded and kept of seekable and plain chunks."""
 
+import threading
+from concurrent.futures import Future
+
 import numpy as np
 import pytest
 
-from napari_kemp import ChunkError, create_volume, open_volume
+from napari_kemp import ChunkError, create_volume, open_volume, settings
 from napari_kemp.codec import fpzip, kempressed
 from napari_kemp.precomputed import reader as reader_module
+from napari_kemp.precomputed.cache import shared_cache
 
 SIZE, CHUNK = (40, 36, 44), (16, 16, 20)
 
@@ -107,8 +111,55 @@ def test_a_plain_chunk_is_fetched_once_and_decoded_no_further_than_needed(tmp_pa
     for z in (6, 3, 19, 4):
         np.testing.assert_array_equal(scale.array[:, z], values[:, z])
     assert made == []
-    stream = reader_module.shared_cache().get((scale._reader._token, (0, 0, 0), "stream"))
+    stream = shared_cache().get((scale._reader._token, (0, 0, 0), "stream"))
     assert len(stream.starts.states) >= 20
+
+
+@pytest.mark.parametrize("seekable", [True, False])
+def test_what_is_kept_and_what_is_on_its_way_stay_within_the_cache(tmp_path, monkeypatch, seekable):
+    volume = create_volume(
+        tmp_path / "v",
+        size=(256, 192, 40),
+        resolution=(4, 4, 40),
+        chunk_size=(32, 32, 40),
+        encoding="kempressed",
+    )
+    (scale,) = volume.scales
+    steps = np.random.default_rng(0).integers(0, 1 << 12, (16, 32, 40, 3)) / (1 << 12)
+    chunk = steps.astype(np.float32).repeat(2, axis=0)  # so that it takes less than half
+    stream = kempressed.encode(chunk, seekable=seekable)
+    for cell in scale.grid.cells():
+        scale.write_chunk(cell, stream)
+    before = settings.current()
+    limit = 2 << 20
+    assert scale.grid.num_cells * len(stream) > limit
+    monkeypatch.setattr(reader_module, "_WINDOW_BYTES", 1 << 20)
+    on_its_way, most = {}, []
+    real = scale._reader._read
+
+    def read(cell, byte_range):
+        """Let a read take so long that all others begin that may begin."""
+        on_its_way[cell] = len(stream) if byte_range is None else 0
+        most.append(sum(on_its_way.values()) + shared_cache().nbytes)
+        outcome = Future()
+
+        def finish():
+            found = real(cell, byte_range).result()
+            del on_its_way[cell]
+            outcome.set_result(found)
+
+        threading.Timer(0.05, finish).start()
+        return outcome
+
+    monkeypatch.setattr(scale._reader, "_read", read)
+    try:
+        settings.configure(cache_mb=limit >> 20)
+        for z in (3, 9):
+            scale.array[:, z]
+        scale.array[...]
+    finally:
+        settings.configure(cache_mb=before.cache_mb)
+    assert limit / 2 < max(most) <= limit
 
 
 def test_seekable_and_plain_chunks_may_be_mixed(tmp_path):
@@ -173,8 +224,6 @@ def test_a_chunk_rewritten_by_somebody_else_is_read_anew_or_an_error(tmp_path):
 
 
 def test_reading_is_given_up_when_nobody_wants_it(tmp_path, monkeypatch):
-    from concurrent.futures import Future
-
     volume, values = make(tmp_path / "v")
     (scale,) = volume.scales
     real = scale._reader._read

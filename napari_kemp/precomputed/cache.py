@@ -30,6 +30,8 @@ class Loading(Future[Piece]):
 class SharedCache:
     """The least recently used entries leave first; what is being loaded is loaded once.
 
+    What is on its way from storage counts as well, so that a small cache means little memory.
+
     Parameters
     ----------
     limit_bytes : int
@@ -42,6 +44,7 @@ class SharedCache:
             limit_bytes, getsizeof=lambda entry: int(entry.nbytes)
         )
         self._loading: dict[Hashable, Loading] = {}
+        self._on_its_way = 0
 
     def claim(self, keys: Iterable[Hashable]) -> list[tuple[Loading | NDArray[Any], bool]]:
         """Return each piece or its future, and whether the caller is the one who must load it.
@@ -92,9 +95,22 @@ class SharedCache:
         with self._lock:
             self._keep(key, entry)
 
+    def expect(self, nbytes: int) -> None:
+        """Make room for what is on its way from storage; less, if negative, once it is here."""
+        with self._lock:
+            self._on_its_way += nbytes
+            self._make_room(0)
+
     def _keep(self, key: Hashable, entry: Kept) -> None:
+        self._kept.pop(key, None)
         if entry.nbytes <= self._kept.maxsize:
+            self._make_room(entry.nbytes)
             self._kept[key] = entry
+
+    def _make_room(self, nbytes: int) -> None:
+        most = self._kept.maxsize - self._on_its_way - nbytes
+        while self._kept.currsize > max(0, most):
+            self._kept.popitem()
 
     def discard(self, keys: Iterable[Hashable]) -> None:
         """Forget what has been rewritten, and do not keep what is being loaded of it."""

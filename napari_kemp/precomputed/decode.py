@@ -145,6 +145,7 @@ def decode_group(
 
 def _decode_alone(chunk: Encoded, decode_whole: Callable[[Triple, bytes], NDArray[Any]]) -> Pieces:
     assert isinstance(chunk.fetched, EncodedStream)
+    assert isinstance(chunk.fetched.data, bytes)  # nothing is kept of what is decoded whole
     try:
         return {0: decode_whole(chunk.cell, chunk.fetched.data)}
     except CodecError as error:

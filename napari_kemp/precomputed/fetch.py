@@ -8,11 +8,13 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from functools import partial
+from mmap import mmap
 
 from napari_kemp.codec import FieldStarts, Section, SectionTable
 from napari_kemp.errors import CodecError
 from napari_kemp.precomputed.cache import shared_cache
 from napari_kemp.precomputed.grid import Triple
+from napari_kemp.precomputed.pages import apart
 from napari_kemp.precomputed.storage import StoredObject
 
 # A whole object is one request instead of two, and decoding its checksums costs nothing extra.
@@ -26,7 +28,7 @@ _GAP_BYTES = 4096
 class EncodedStream:
     """The whole content of an object, and where its fields start as far as is known."""
 
-    data: bytes
+    data: bytes | mmap
     starts: FieldStarts = field(default_factory=FieldStarts)
 
     @property
@@ -97,6 +99,10 @@ class ChunkFetcher:
     def keys(self, cell: Triple) -> list[Hashable]:
         """Return what the cache may hold of a cell for this fetcher."""
         return [(self._token, cell, "table"), (self._token, cell, "stream")]
+
+    def has_stream(self, cell: Triple) -> bool:
+        """Whether the whole stream of a cell is kept."""
+        return shared_cache().get((self._token, cell, "stream")) is not None
 
     def fetch(
         self, cell: Triple, fields: Sequence[int], num_fields: int, done: Done
@@ -227,10 +233,13 @@ class _Request:
         if stored is None:
             self.done(None)
             return
-        stream = EncodedStream(self.fetcher._unwrap(self.cell, stored))
-        self.fetcher.habit.tables = _ends_in_a_table(stream.data)
-        if len(self.fields) < self.num_fields:
-            shared_cache().keep(self.stream_key, stream)
+        data = self.fetcher._unwrap(self.cell, stored)
+        self.fetcher.habit.tables = _ends_in_a_table(data)
+        if len(self.fields) == self.num_fields:
+            self.done(EncodedStream(data))
+            return
+        stream = EncodedStream(apart(data))
+        shared_cache().keep(self.stream_key, stream)
         self.done(stream)
 
     def _then(self, byte_range: slice | None, go_on: Callable[[StoredObject | None], None]) -> None:

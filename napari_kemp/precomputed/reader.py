@@ -37,7 +37,7 @@ from napari_kemp.precomputed.storage import StoredObject
 _TIMEOUT_SECONDS = 120.0
 
 # How much is on its way at a time: enough to hide a server's latency and to fill the codec's lanes,
-# without holding a large region twice.
+# without holding a large region twice, and in a small cache less.
 _WINDOW_CELLS = 1024
 _WINDOW_BYTES = 1 << 28
 
@@ -166,6 +166,10 @@ class ChunkReader:
             If a chunk is damaged or unreachable; names volume, scale and chunk.
         """
         options = options or ReadOptions()
+        if options.missing_seconds:
+            # At once: of the largest volumes, thousands of chunks are missing in each view.
+            seconds = options.missing_seconds
+            wanted = (each for each in wanted if not self.is_missing(each[0], seconds))
         for window in self._windows(wanted):
             _Window(self, place, options).read(window)
 
@@ -291,19 +295,25 @@ class ChunkReader:
         limit = 65536 + 4 * self._nbytes(cell)
         return stored.unwrapped(limit)
 
+    def cost(self, cell: Triple, fields: Sequence[int]) -> int:
+        """Return how many bytes of memory it takes, about, to have some fields on their way."""
+        chunk_bytes = self._nbytes(cell)
+        if self._fetches_streams(cell, fields):
+            return chunk_bytes // 2
+        return chunk_bytes * len(fields) // self.num_fields(cell)
+
+    def _fetches_streams(self, cell: Triple, fields: Sequence[int]) -> bool:
+        """Whether a stream has to be fetched whole for a part of it; it goes into the cache."""
+        return not self._fetcher.habit.tables and len(fields) < self.num_fields(cell)
+
     def _windows(self, wanted: Iterable[_Wanted]) -> Iterator[list[_Wanted]]:
         window: list[_Wanted] = []
         nbytes = 0
+        most = max(_WINDOW_BYTES // 4, settings.current().cache_bytes * 2 // 5)
         for cell, fields in wanted:
-            chunk_bytes = self._nbytes(cell)
-            number = self.num_fields(cell)
-            most = _WINDOW_BYTES
-            if self._fetcher.habit.tables or len(fields) == number:
-                cost = chunk_bytes * len(fields) // number
-            else:
-                # A stream has to be fetched whole; it goes into the cache, and is there only once.
-                cost = chunk_bytes // 2
-                most = max(_WINDOW_BYTES // 4, settings.current().cache_bytes * 2 // 5)
+            cost = self.cost(cell, fields)
+            if not self._fetches_streams(cell, fields):
+                most = min(most, _WINDOW_BYTES)
             if window and (nbytes + cost > most or len(window) == _WINDOW_CELLS):
                 yield window
                 window, nbytes = [], 0
@@ -323,6 +333,7 @@ class _Window:
         self._arrivals: SimpleQueue[_Arrival] = SimpleQueue()
         self._mine: dict[Triple, dict[int, Loading]] = {}
         self._cancels: dict[Triple, Callable[[], None]] = {}
+        self._expected: dict[Triple, int] = {}
         self._errors: dict[Triple, BaseException] = {}
 
     def read(self, wanted: list[_Wanted]) -> None:
@@ -347,6 +358,9 @@ class _Window:
         except BaseException as error:
             self._give_up(error)
             raise
+        finally:
+            for cell in self._mine:
+                self._no_longer_expected(cell)
         self._wait_for(others)
         for cell, _ in wanted:
             if cell in self._errors:
@@ -354,15 +368,15 @@ class _Window:
 
     def _begin(self, cell: Triple, fields: list[int]) -> None:
         arrivals = self._arrivals
-        if self._reader.is_missing(cell, self._options.missing_seconds):
-            arrivals.put((cell, None))
-            return
         try:
             find_encoding(self._reader.info.encoding)
             self._reader.require_room(cell)
         except CodecError as error:
             arrivals.put((cell, error))
             return
+        if not self._reader._fetcher.has_stream(cell):
+            self._expected[cell] = self._reader.cost(cell, fields)
+            shared_cache().expect(self._expected[cell])
         self._cancels[cell] = self._reader._fetcher.fetch(
             cell,
             fields,
@@ -422,12 +436,13 @@ class _Window:
         elif isinstance(fetched, BaseException):
             self._fail(cell, fetched)
         elif fetched is None:
-            if not self._reader.is_missing(cell, self._options.missing_seconds):
-                self._reader.note_missing(cell)
+            self._reader.note_missing(cell)
             for field, loading in self._mine[cell].items():
                 shared_cache().fulfil(self._reader.key(cell, field), loading, None)
         else:
             fields = sorted(self._mine[cell])
+            if self._reader._fetcher.has_stream(cell):
+                self._no_longer_expected(cell)  # the cache counts it
             return [Encoded(cell, self._reader._shape_xyzc(cell), fields, fetched)]
         return []
 
@@ -450,6 +465,7 @@ class _Window:
             for chunk, pieces in zip(group, results, strict=True):
                 for field, piece in pieces.items():
                     self._settle(chunk.cell, field, piece)
+                self._no_longer_expected(chunk.cell)
                 if chunk.cell in self._errors:
                     # Whoever asks next sees the object anew, and nothing of what it was.
                     reader.discard(chunk.cell)
@@ -465,6 +481,9 @@ class _Window:
         piece.flags.writeable = False
         self._place(cell, field, piece)
         shared_cache().fulfil(key, loading, piece)
+
+    def _no_longer_expected(self, cell: Triple) -> None:
+        shared_cache().expect(-self._expected.pop(cell, 0))
 
     def _fail(self, cell: Triple, error: BaseException) -> None:
         self._errors.setdefault(cell, error)
