@@ -1,7 +1,6 @@
 """What napari draws of volumes that are damaged, slow or far away; and what everybody else gets."""
 
 import threading
-import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,6 +11,8 @@ from volumes import create_layers, make_volume
 from napari_kemp import ChunkError, open_volume, settings
 from napari_kemp.plugin import drawing, prefetch
 from napari_kemp.plugin.reader import get_reader
+from napari_kemp.precomputed import reader as reader_module
+from napari_kemp.precomputed.cache import shared_cache
 
 
 @pytest.fixture
@@ -58,24 +59,60 @@ def test_a_damaged_chunk_is_drawn_as_background_and_told_once(tmp_path, make_nap
     np.testing.assert_array_equal(layers[0].data[1, 32:], good)
 
 
-class Slow(SimpleHTTPRequestHandler):
-    """Takes its time for each chunk."""
+class Gate:
+    """Holds back what a server answers, until the window has shown that it is alive meanwhile."""
 
-    delay = 0.5
+    def __init__(self):
+        self._open = threading.Event()
+        self._open.set()
+        self._lock = threading.Lock()
+        self.waiting = self.ticks = 0
+        self.requests = []
+        self.forced = False
+
+    def close(self):
+        self.ticks = 0
+        self._open.clear()
+
+    def open(self):
+        self._open.set()
+
+    def tick(self):
+        """Count an event of the window's while somebody waits; after so many, let them pass."""
+        if self.waiting and not self._open.is_set():
+            self.ticks += 1
+            if self.ticks == TICKS:
+                self.open()
+
+    def pass_through(self, path):
+        with self._lock:
+            self.requests.append(path)
+            self.waiting += 1
+        if not self._open.wait(25):  # a window that is blocked fails the test, but does not hang it
+            self.forced = True
+            self.open()
+        with self._lock:
+            self.waiting -= 1
+
+
+TICKS = 20
+
+
+class Held(SimpleHTTPRequestHandler):
+    """Answers when the gate is open."""
+
+    protocol_version = "HTTP/1.1"  # on connections that stay
 
     def log_message(self, *args):
         pass
 
     def do_GET(self):
-        time.sleep(self.delay)
+        self.server.gate.pass_through(self.path)
         super().do_GET()
 
 
 @pytest.fixture
 def slow_server(tmp_path):
-    class Handler(Slow):
-        pass
-
     class Server(ThreadingHTTPServer):
         request_queue_size = 128
         daemon_threads = True
@@ -83,11 +120,12 @@ def slow_server(tmp_path):
         def handle_error(self, request, client_address):
             pass  # clients may leave
 
-    with Server(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as server:
+    with Server(("127.0.0.1", 0), partial(Held, directory=str(tmp_path))) as server:
+        server.gate = Gate()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         server.url = f"http://127.0.0.1:{server.server_address[1]}"
-        server.handler = Handler
         yield server
+        server.gate.open()
         server.shutdown()
 
 
@@ -108,38 +146,66 @@ def test_a_slow_server_does_not_block_the_window(
     volume = make_volume(tmp_path / "v", size=(64, 64, 7), offset=(0, 0, 0), levels=1)
     expected = volume.scales[0].array[...]
     viewer = make_napari_viewer(show=True)
-    warm = viewer.add_image(np.zeros((7, 64, 64)))  # the first picture takes napari a while
-    viewer.screenshot(flash=False)
-    viewer.layers.remove(warm)
     url = f"{slow_server.url}/v"
 
+    from napari.layers import Layer
     from qtpy.QtCore import QTimer
 
-    ticks = [time.perf_counter()]
+    gate = slow_server.gate
     timer = QTimer()
-    timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
-    timer.start(10)
-    opened = get_reader(f"precomputed://{url}")(url)
-    opening = np.diff(ticks).max()
-    opened_at = len(ticks)
-    assert len(ticks) > 10
-    from napari.layers import Layer
+    timer.timeout.connect(gate.tick)
+    timer.start(1)
 
+    def loaded():
+        return all(layer.loaded for layer in layers)
+
+    gate.close()
+    opened = get_reader(f"precomputed://{url}")(url)
+    assert (gate.ticks, gate.forced) == (TICKS, False)
+    gate.close()
     layers = [viewer.add_layer(Layer.create(*one)) for one in opened]
     viewer.dims.set_point(0, 50)
-    qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=30000)
-    ticks.append(time.perf_counter())
+    qtbot.waitUntil(loaded, timeout=60000)
+    assert (gate.ticks, gate.forced) == (TICKS, False)
+    gate.close()
     viewer.dims.set_point(0, 5 * 50)
-    qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=30000)
+    qtbot.waitUntil(loaded, timeout=60000)
+    assert (gate.ticks, gate.forced) == (TICKS, False)
     timer.stop()
-    assert opening < 0.2
-    assert np.diff(ticks[opened_at:]).max() < 0.2
     for layer, values in zip(layers, expected, strict=True):
         np.testing.assert_array_equal(layer._slice.image.raw, values[5])
         np.testing.assert_array_equal(layer.data, values)
     assert [each for each in said if "for this session" in each]
     saved = napari_settings._save_dict()
     assert "async_" not in saved.get("experimental", {})
+
+
+def test_a_server_that_falls_silent_is_told_and_the_viewer_lives_on(
+    tmp_path, make_napari_viewer, qtbot, said, slow_server, napari_settings, monkeypatch
+):
+    from napari.layers import Layer
+
+    make_volume(tmp_path / "v", size=(64, 64, 12), offset=(0, 0, 0), levels=1)
+    viewer = make_napari_viewer(show=True)
+    opened = get_reader(f"{slow_server.url}/v/info")(None)
+    layers = [viewer.add_layer(Layer.create(*one)) for one in opened]
+    viewer.dims.set_point(0, 0)
+    qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=30000)
+    monkeypatch.setattr(reader_module, "_TIMEOUT_SECONDS", 0.5)
+    slow_server.gate.close()
+    viewer.dims.set_point(0, 10 * 50)
+    qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=60000)
+    assert not slow_server.gate.forced
+    for layer in layers:
+        assert not layer._slice.image.raw.any()
+    messages = [message for message in said if "no answer within" in message]
+    assert len(set(messages)) == len(messages) == 4  # each chunk once, for all layers
+    assert all(f"{slow_server.url}/v, scale 4_4_50, chunk " in message for message in messages)
+    monkeypatch.undo()
+    slow_server.gate.open()
+    viewer.dims.set_point(0, 11 * 50)
+    qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=30000)
+    assert all(layer._slice.image.raw.any() for layer in layers)
 
 
 def test_background_slicing_can_be_refused(tmp_path, said, slow_server, napari_settings):
@@ -160,6 +226,11 @@ def test_background_slicing_can_be_refused(tmp_path, said, slow_server, napari_s
         settings.configure(async_slicing=before.async_slicing)
 
 
+def sections_on_their_way():
+    """Number of each layer of chunks of which some are being loaded."""
+    return {cell[2] for _, cell, _ in list(shared_cache()._loading)}
+
+
 def test_what_was_scrolled_past_is_given_up(
     tmp_path, make_napari_viewer, qtbot, said, slow_server, napari_settings
 ):
@@ -176,17 +247,27 @@ def test_what_was_scrolled_past_is_given_up(
     records = len(notification_manager.records)
     popups = []
     notification_manager.notification_ready.connect(popups.append)
-    slow_server.handler.delay = 2.0
-    try:
-        began = time.perf_counter()
-        for z in (8, 16, 24, 32):
-            viewer.dims.set_point(0, z * 50)
-            qtbot.wait(100)
-        qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=30000)
-        assert time.perf_counter() - began < 4.5  # not two seconds for each of the four
-    finally:
-        slow_server.handler.delay = 0.01
-        notification_manager.notification_ready.disconnect(popups.append)
+    gate = slow_server.gate
+
+    def requests_for(*sections):
+        ends = tuple(f"_{z}-{z + 4}.gz" for z in sections)
+        return sorted(path for path in gate.requests if path.endswith(ends))
+
+    passed, last = (8, 12, 24), 32  # 16 to 20 have been drawn already, when the volume was opened
+    gate.close()
+    gate.requests.clear()
+    for z in (*passed, last):
+        viewer.dims.set_point(0, z * 50)
+        qtbot.waitUntil(lambda z=z: z // 4 in sections_on_their_way(), timeout=60000)
+    # While no answer has come, nobody waits for any but the last section's four chunks.
+    qtbot.waitUntil(lambda: sections_on_their_way() == {last // 4}, timeout=60000)
+    assert not gate.forced
+    on_their_way = requests_for(*passed)
+    gate.open()
+    qtbot.waitUntil(lambda: all(layer.loaded for layer in layers), timeout=60000)
+    notification_manager.notification_ready.disconnect(popups.append)
+    assert requests_for(*passed) == on_their_way
+    assert len(requests_for(last)) == len(set(requests_for(last))) == 4
     for layer, values in zip(layers, expected, strict=True):
         np.testing.assert_array_equal(layer._slice.image.raw, values[32])
     assert popups == []
@@ -198,7 +279,6 @@ def test_the_next_sections_are_read_ahead(tmp_path, make_napari_viewer, qtbot):
     viewer = make_napari_viewer()
     layers = [viewer.add_layer(layer) for layer in create_layers(volume)]
     reader = volume.scales[0]._reader
-    from napari_kemp.precomputed.cache import shared_cache
 
     def kept(z):
         return shared_cache().get(reader.key((0, 0, z // 4), 0)) is not None
