@@ -63,7 +63,7 @@ bench: $(VENV)/.dev
 	$(BIN)/napari-kemp bench $(DATA)
 	$(BIN)/python benchmarks/codec.py $(if $(DATA),--data $(DATA)) --out bench-output
 	$(BIN)/python benchmarks/export.py $(if $(DATA),--data $(DATA)) --out bench-output
-	$(BIN)/python benchmarks/view.py $(if $(DATA),--data $(DATA)) --out bench-output
+	$(XVFB) $(BIN)/python benchmarks/view.py --window $(if $(DATA),--data $(DATA)) --out bench-output
 
 screenshots: $(VENV)/.dev
 	$(XVFB) $(BIN)/python docs/screenshots.py docs/images

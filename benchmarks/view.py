@@ -1,10 +1,13 @@
 """Time to look at a section of a large kempressed volume, beside CloudVolume.
 
-    python benchmarks/view.py [--data AFFINITIES] [--rounds N] [--out FOLDER]
+    python benchmarks/view.py [--data AFFINITIES] [--rounds N] [--out FOLDER] [--window]
 
 AFFINITIES is a volume of affinities (three channels), by default the sample; its finest scale is
 tiled to 1024 x 1024 x 64 x 3 and written in chunks of 128 x 128 x 64, once with section tables and
 once as CloudVolume writes it. Measured on the local disk, alternating between the peers; medians.
+With --window, and a display: opens a volume of 250000 x 250000 x 25000, all chunks missing, in
+napari, pans and zooms, in a process of its own each time; beside the same layers of nothing but
+zeros, which is what napari itself takes.
 Writes ``view.json`` and ``view.md``.
 """
 
@@ -190,6 +193,90 @@ def peak_memory(folder: Path) -> dict[str, float]:
     return found
 
 
+HUGE = {"size": (250000, 250000, 25000), "resolution": (4, 4, 40), "chunk_size": (128, 128, 64)}
+
+_IN_NAPARI = """
+import json, os, sys, time
+import napari, numpy, psutil, tensorstore
+from napari.layers import Layer
+from napari_kemp import open_volume
+from napari_kemp.plugin.layers import volume_layers
+
+class Zeros:
+    dtype = numpy.dtype("f4")
+    def __init__(self, shape):
+        self.shape, self.ndim = shape, len(shape)
+        self.size = int(numpy.prod(shape, dtype=object))
+    def __getitem__(self, key):
+        return numpy.broadcast_to(numpy.float32(0), self.shape)[key]
+
+folder, zeros, warm = sys.argv[1], sys.argv[2] == "zeros", sys.argv[3] == "warm"
+viewer = napari.Viewer()
+viewer.screenshot(flash=False)
+if warm:
+    viewer.layers.remove(viewer.add_image(numpy.zeros((2, 64, 64))))
+    viewer.screenshot(flash=False)
+found, process = {}, psutil.Process()
+began, before = time.perf_counter(), process.memory_info().rss
+layers = volume_layers(open_volume(folder))
+if zeros:
+    layers = [([Zeros(each.shape) for each in data], *rest) for data, *rest in layers]
+for layer in layers:
+    viewer.add_layer(Layer.create(*layer))
+viewer.reset_view()
+
+def step(name, began):
+    viewer.screenshot(flash=False)
+    found[name] = time.perf_counter() - began
+
+step("opening", began)
+found["MB"] = (process.memory_info().rss - before) / 1e6
+viewer.scene.camera.zoom = 0.01
+viewer.screenshot(flash=False)
+began = time.perf_counter()
+viewer.scene.camera.center = (0, 400000, 500000)
+step("panning", began)
+began = time.perf_counter()
+viewer.scene.camera.zoom = 0.1
+step("zooming", began)
+print(json.dumps(found), flush=True)
+os._exit(0)
+"""
+
+
+def in_napari(folder: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """Open, pan and zoom the largest volume, as a session's first layers and as later ones."""
+    napari_kemp.create_volume(folder, encoding="kempressed", **HUGE)
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        for when in ("first", "warm"):
+            for what in ("volume", "zeros"):
+                run = [sys.executable, "-c", _IN_NAPARI, str(folder), what, when]
+                out = subprocess.run(run, stdout=subprocess.PIPE, text=True, check=True).stdout
+                found.setdefault(f"{what}, {when}", []).append(json.loads(out.splitlines()[-1]))
+    return {
+        name: {key: statistics.median(each[key] for each in rows) for key in rows[0]}
+        for name, rows in found.items()
+    }
+
+
+def window_table(figures: dict[str, dict[str, float]]) -> list[str]:
+    lines = ["", "| the largest volume in napari | opening | memory | panning | zooming |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    names = {
+        "volume, first": "the session's first layers",
+        "zeros, first": "of zeros instead",
+        "volume, warm": "later layers",
+        "zeros, warm": "of zeros instead",
+    }
+    for key, name in names.items():
+        row = figures[key]
+        cells = [f"{row['opening']:.2f} s", f"{row['MB']:.0f} MB"]
+        cells += [f"{row[what] * 1e3:.0f} ms" for what in ("panning", "zooming")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def markdown(results: dict[str, Any]) -> str:
     peer = results["cloudvolume"]
     lines = [
@@ -221,6 +308,8 @@ def markdown(results: dict[str, Any]) -> str:
         )
         + ".",
     ]
+    if "window" in results:
+        lines += window_table(results["window"])
     return "\n".join(lines) + "\n"
 
 
@@ -231,6 +320,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("bench-output"))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--window", action="store_true")
     options = parser.parse_args()
     if options.data is None:
         source = make_affinities()
@@ -243,6 +333,8 @@ def main() -> None:
         del source
         results = measure(folders, options.rounds)
         results["http"] = bytes_over_http(folders["seekable"], 37)
+        if options.window:
+            results["window"] = in_napari(Path(temporary) / "huge", options.rounds)
         results["memory"] = {name: peak_memory(folder) for name, folder in folders.items()}
     results["machine"] = (
         f"{os.cpu_count()} processors, {platform.machine()}, lanes: {_core.paths()[-1]}, "
