@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Generator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_kemp import __version__
+from napari_kemp import __version__, settings
 from napari_kemp.errors import KempError
 
 if TYPE_CHECKING:
@@ -40,6 +41,23 @@ def _parser() -> argparse.ArgumentParser:
 
     view = commands.add_parser("view", help="open volumes in napari")
     view.add_argument("urls", nargs="+", metavar="URL", help="path or URL of a volume")
+    _add_cache(view)
+    view.add_argument(
+        "--threads", type=_positive, metavar="N", help="that decode (default: one a processor)"
+    )
+    view.add_argument(
+        "--prefetch",
+        type=_natural,
+        metavar="N",
+        help="sections to read ahead in the direction of scrolling (default: 2)",
+    )
+    view.add_argument(
+        "--no-async-slicing",
+        dest="async_slicing",
+        action="store_const",
+        const=False,
+        help="leave napari's asynchronous rendering as it is, also for remote volumes",
+    )
     view.set_defaults(run=_view)
 
     info = commands.add_parser("info", help="say what a volume holds")
@@ -126,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="chunks at the same time (default: one a processor)",
     )
+    _add_cache(export)
     export.add_argument(
         "--dry-run",
         action="store_true",
@@ -188,6 +207,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache",
+        dest="cache_mb",
+        type=_natural,
+        metavar="MIB",
+        help="most memory for what has been read (default: 1024)",
+    )
+
+
 def _mips(text: str) -> int | str:
     if text == "auto":
         return text
@@ -207,19 +236,38 @@ def _encodings(text: str) -> list[str]:
 
 
 def _positive(text: str) -> int:
+    return _whole_number(text, least=1)
+
+
+def _natural(text: str) -> int:
+    return _whole_number(text, least=0)
+
+
+def _whole_number(text: str, least: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+        number = least - 1
+    if number < least:
+        expected = f"expected a whole number of {least} or more"
+        raise argparse.ArgumentTypeError(f"{expected}, got {text!r}")
     return number
+
+
+def _configure(options: argparse.Namespace) -> None:
+    """Change the settings that a command's options name; those that are not given stay."""
+    names = {field.name for field in fields(settings.Settings)}
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    settings.configure(**{name: given[name] for name in names & given.keys()})
 
 
 def _view(options: argparse.Namespace) -> None:
     _need_napari()
+    from napari_kemp.plugin.session import take_napari_settings
     from napari_kemp.plugin.view import view
 
+    take_napari_settings()
+    _configure(options)  # after what has been saved in napari, which it overrules
     view(options.urls)
 
 
@@ -281,6 +329,7 @@ def _export(options: argparse.Namespace) -> None:
     from napari_kemp.export import Progress, export, make_plan, preview
     from napari_kemp.export.parts import load
 
+    _configure(options)
     request = {
         "source": load(options.source),
         "destination": options.destination,
@@ -326,6 +375,7 @@ def _verify(options: argparse.Namespace) -> int:
     from napari_kemp.export.verify import Verdict, verify_volume
     from napari_kemp.precomputed import open_volume
 
+    _configure(options)
     volume = open_volume(options.url)
     verdict: Verdict = _walk(volume, verify_volume(volume, threads=options.threads), "verifying")
     _print(verdict, options)
@@ -336,6 +386,7 @@ def _index(options: argparse.Namespace) -> None:
     from napari_kemp.export.index import index_volume
     from napari_kemp.precomputed import open_volume
 
+    _configure(options)
     volume = open_volume(options.url)
     steps = index_volume(volume, dry_run=options.dry_run, threads=options.threads)
     _print(_walk(volume, steps, "indexing"), options)

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_kemp import KempError, settings
+from napari_kemp import KempError, create_volume, settings
+from napari_kemp.cli import main
 from napari_kemp.precomputed.cache import shared_cache
 from napari_kemp.precomputed.decode import worker_threads
 from napari_kemp.settings import Settings
@@ -61,10 +62,18 @@ def test_what_is_not_legal_is_refused(change, message):
     assert settings.current() == before
 
 
-def test_each_setting_is_documented_and_on_the_page():
+def test_each_setting_is_documented_and_on_the_page(capsys):
     root = Path(__file__).parents[1]
-    documented = re.findall(r"^\| `(\w+)` \|", (root / "docs" / "settings.md").read_text(), re.M)
+    text = (root / "docs" / "settings.md").read_text()
+    documented = re.findall(r"^\| `(\w+)` \|", text, re.M)
     assert documented == list(vars(Settings()))
+    for name in documented:
+        assert f"| `{name}` | `NAPARI_KEMP_{name.upper()}` | `--" in text
+    for flag, commands in re.findall(r"\| `(--[\w-]+)` of ([^|]+) \|", text):
+        for command in re.findall(r"`(\w+)`", commands):
+            with pytest.raises(SystemExit):
+                main([command, "--help"])
+            assert flag in capsys.readouterr().out
     page = (root / "napari.yaml").read_text().partition("configurations:")[2]
     for name in documented:
         assert f"        {name}:\n" in page
@@ -73,8 +82,10 @@ def test_each_setting_is_documented_and_on_the_page():
 def test_napari_preferences_are_taken_over(plugin, monkeypatch):
     from napari.settings import get_plugin_settings
 
+    from napari_kemp.plugin import session
     from napari_kemp.plugin.session import take_napari_settings
 
+    monkeypatch.setattr(session, "_taken", {})
     monkeypatch.setattr("napari.settings._PLUGIN_SETTINGS", {})
     page = get_plugin_settings("napari-kemp", path_dir=None).reading
     settings.configure(cache_mb=77)
@@ -84,3 +95,50 @@ def test_napari_preferences_are_taken_over(plugin, monkeypatch):
     page.async_slicing = False
     take_napari_settings()
     assert (settings.current().cache_mb, settings.current().async_slicing) == (99, False)
+    settings.configure(cache_mb=55)
+    take_napari_settings()
+    assert settings.current().cache_mb == 55  # until the page is changed again
+    page.cache_mb = 98
+    take_napari_settings()
+    assert settings.current().cache_mb == 98
+
+
+def test_the_command_line_overrules_what_is_saved(plugin, monkeypatch, tmp_path):
+    from napari.settings import get_plugin_settings
+
+    from napari_kemp.plugin import session, view
+
+    found = []
+    monkeypatch.setattr(session, "_taken", {})
+    monkeypatch.setattr("napari.settings._PLUGIN_SETTINGS", {})
+    page = get_plugin_settings("napari-kemp", path_dir=None).reading
+    page.cache_mb, page.prefetch = 99, 5
+
+    def opened(urls):
+        session.take_napari_settings()  # as when each volume is opened
+        found.append(settings.current())
+
+    monkeypatch.setattr(view, "view", opened)
+    flags = ["--cache", "33", "--threads", "3", "--no-async-slicing"]
+    assert main(["view", "volume", *flags]) == 0
+    (one,) = found
+    assert (one.cache_mb, one.threads, one.prefetch, one.async_slicing) == (33, 3, 5, False)
+    assert main(["view", "volume", "--prefetch", "0"]) == 0
+    assert found[1].prefetch == 0
+    with pytest.raises(SystemExit):
+        main(["view", "volume", "--cache", "-1"])
+
+
+def test_a_save_on_the_command_line_takes_settings(tmp_path):
+    create_volume(
+        tmp_path / "v",
+        size=(8, 8, 8),
+        resolution=(1, 1, 1),
+        chunk_size=(8, 8, 8),
+        encoding="kempressed",
+    )
+    arguments = [str(tmp_path / "v"), str(tmp_path / "w"), "--cache", "12", "--threads", "3"]
+    assert main(["export", *arguments]) == 0
+    assert (settings.current().cache_mb, settings.current().threads) == (12, 3)
+    assert main(["verify", str(tmp_path / "w"), "--threads", "2"]) == 0
+    assert (settings.current().cache_mb, settings.current().threads) == (12, 2)

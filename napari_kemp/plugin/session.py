@@ -13,6 +13,8 @@ from napari_kemp.plugin.origin import KEY
 
 Result = TypeVar("Result")
 
+_taken: dict[str, Any] = {}
+
 
 def slice_in_background() -> None:
     """Turn napari's asynchronous slicing on for the session, say so, and leave no trace of it.
@@ -36,7 +38,10 @@ def slice_in_background() -> None:
 
 
 def take_napari_settings() -> None:
-    """Take over what was changed on the plugin's page of napari's preferences."""
+    """Take over what was changed on the plugin's page of napari's preferences since the last time.
+
+    So what a program or the command line sets holds until somebody changes the page.
+    """
     from napari.settings import get_plugin_settings
 
     try:
@@ -44,7 +49,10 @@ def take_napari_settings() -> None:
     except (AttributeError, KeyError):
         return  # not installed as a plugin, as in scripts
     # What was left as it is does not overrule environment variables.
-    changes = page.model_dump(exclude_defaults=True)
+    saved = page.model_dump(exclude_defaults=True)
+    changes = {name: value for name, value in saved.items() if _taken.get(name) != value}
+    _taken.clear()
+    _taken.update(saved)
     if changes:
         settings.configure(**changes)
 
