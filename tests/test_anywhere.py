@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from test_sections import make
 
-from napari_kemp import ChunkError, InfoError, open_volume
+from napari_kemp import ChunkError, ExportError, InfoError, create_volume, export, open_volume
 from napari_kemp.codec import kempressed
 from napari_kemp.precomputed import reader as reader_module
 from napari_kemp.precomputed import volume as volume_module
@@ -121,6 +121,24 @@ def test_of_seekable_chunks_only_what_is_shown_is_fetched(tmp_path):
         np.testing.assert_array_equal(array[...], values)
 
 
+def test_a_cold_section_costs_a_twentieth_of_its_chunks(tmp_path):
+    chunk = (64, 64, 64)
+    volume = create_volume(
+        tmp_path, size=(128, 64, 64), resolution=(4, 4, 40), chunk_size=chunk, encoding="kempressed"
+    )
+    (scale,) = volume.scales
+    values = np.random.default_rng(0).random((3, *chunk), dtype=np.float32)
+    data = kempressed.encode(values.T, seekable=True)
+    for cell in scale.grid.cells():
+        scale.write_chunk(cell, data)
+    with serve(tmp_path) as server:
+        array = open_volume(server.url).scales[0].array
+        server.sent = 0
+        np.testing.assert_allclose(array[:, 37, :, 64:], values[:, 37], rtol=0, atol=2**-22)
+        np.testing.assert_allclose(array[:, 37, :, :64], values[:, 37], rtol=0, atol=2**-22)
+        assert server.sent <= 2 * len(data) / 20
+
+
 def test_a_server_without_ranges_gives_the_same_values(tmp_path):
     _, values = make(tmp_path)
     with serve(tmp_path, ranges=False) as server:
@@ -165,6 +183,14 @@ def test_failures_name_url_and_chunk_and_leave_the_rest_alone(tmp_path, how, mes
         server.failures["info"] = how
         with pytest.raises(InfoError, match=f"{server.url}/info"):
             open_volume(server.url)
+
+
+def test_a_save_of_what_cannot_be_read_fails(tmp_path):
+    make(tmp_path / "v")
+    with serve(tmp_path) as server:
+        server.failures["19-35_11-27_7-27"] = 403
+        with pytest.raises((ChunkError, ExportError), match=r"chunk 19-35_11-27_7-27: .*403"):
+            export(f"{server.url}/v", tmp_path / "saved", chunk_size=(16, 16, 20), mips=0)
 
 
 @pytest.mark.parametrize("how", [500, 503, 429, "reset"])

@@ -116,6 +116,24 @@ def test_a_plain_chunk_is_fetched_once_and_decoded_no_further_than_needed(tmp_pa
 
 
 @pytest.mark.parametrize("seekable", [True, False])
+def test_sections_of_many_chunks_are_decoded_together(tmp_path, monkeypatch, seekable):
+    volume, values = make(tmp_path / "v", seekable=seekable)
+    groups = []
+    real = reader_module.decode_group
+
+    def decode(group, *args):
+        groups.append([chunk.cell for chunk in group])
+        return real(group, *args)
+
+    monkeypatch.setattr(reader_module, "decode_group", decode)
+    array = volume.scales[0].array
+    np.testing.assert_array_equal(array[:, 5], values[:, 5])
+    cells = [cell for group in groups for cell in group]
+    assert len(cells) == len(set(cells)) == 9  # each once, for all channels
+    assert len(groups) < len(cells) / 2
+
+
+@pytest.mark.parametrize("seekable", [True, False])
 def test_what_is_kept_and_what_is_on_its_way_stay_within_the_cache(tmp_path, monkeypatch, seekable):
     volume = create_volume(
         tmp_path / "v",
