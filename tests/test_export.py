@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import napari_kemp
 from napari_kemp import ExportError, InfoError, open_volume
 from napari_kemp.export import execute, make_plan
+from napari_kemp.export.parts import load
 from napari_kemp.sample import make_affinities
 
 AFFINITIES = make_affinities((70, 50, 20))
@@ -180,6 +181,68 @@ def test_a_volume_is_never_overwritten_with_itself(tmp_path):
 def test_what_cannot_be_saved_is_refused(tmp_path, source, arguments, message):
     with pytest.raises(ExportError, match=message):
         napari_kemp.export(source, tmp_path / "saved", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"voxel_offset": (1, 2)}, r"voxel_offset is three whole numbers.*not \(1, 2\)"),
+        ({"voxel_offset": (1.7, 2, 3)}, r"voxel_offset is .* not \(1.7, 2, 3\)"),
+        ({"voxel_offset": (1, None, 3)}, "voxel_offset"),
+        ({"voxel_offset": "abc"}, "voxel_offset"),
+        ({"resolution": 4}, "resolution is three numbers.*not 4"),
+        ({"resolution": (4, 4)}, "resolution"),
+        ({"resolution": ()}, "resolution"),
+        ({"resolution": (4, 4, "x")}, "resolution"),
+        ({"chunk_size": 8}, "chunk_size is three whole numbers"),
+        ({"chunk_size": (8.5, 8, 8)}, "chunk_size"),
+        ({"region": ((0, 0, 0), (8.5, 8, 8))}, "a region is two corners .* of whole numbers"),
+        ({"region": ((0, 0), (8, 8))}, "a region is two corners"),
+        ({"mips": 1.5}, "mips is a whole number, not 1.5"),
+        ({"mips": None}, "mips is a number of scales or 'auto', not None"),
+        ({"precision": 1.5, "encoding": "fpzip"}, "precision is a whole number, not 1.5"),
+        ({"encoding": []}, r"encoding is a name, or a list of names, not \[\]"),
+        ({"encoding": 5}, "encoding is a name"),
+        ({"encoding": "jpeg"}, "encoding: .*can be read but not written; choose kempressed"),
+        ({"encoding": ["fpzip", "nonsense"]}, "encoding: .*'nonsense' is not supported"),
+        ({"threads": 0}, "threads is 1 or more, not 0"),
+        ({"threads": 1.5}, "threads is a whole number, not 1.5"),
+        ({"source": None}, "a source is an array, .* not NoneType"),
+        ({"source": [[1, 2], [3]]}, "a source is an array, .* not list"),
+        ({"destination": 5}, "destination is a path or a URL, not 5"),
+    ],
+)
+def test_an_argument_that_is_none_is_named_before_anything_is_written(tmp_path, arguments, message):
+    with pytest.raises(ExportError, match=message):
+        napari_kemp.export(**{"source": AFFINITIES, "destination": tmp_path / "saved", **arguments})
+    assert not (tmp_path / "saved").exists()
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    napari_kemp.export(
+        AFFINITIES,
+        tmp_path / "saved",
+        encoding="fpzip",
+        precision=np.int64(24),
+        chunk_size=np.array([32, 32, 8]),
+        resolution=np.array([4, 4.5, 40]),
+        voxel_offset=np.array([1.0, -2.0, 3.0]),
+        region=np.array([[0, 0, 0], [64, 50, 20]]),
+        mips=np.int64(1),
+        threads=np.int32(1),
+    )
+    finest, coarser = open_volume(tmp_path / "saved").info.scales
+    assert finest.resolution == (4, 4.5, 40)
+    assert finest.key == "4_4.5_40"
+    assert finest.voxel_offset == (1, -2, 3)
+    assert coarser.size == (33, 25, 20)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\x01\x00", b"PK\x03\x04" * 9])
+def test_what_is_no_npy_file_is_named(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(ExportError, match=r"a\.npy: not a readable \.npy file"):
+        load(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize(

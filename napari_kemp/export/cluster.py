@@ -145,7 +145,7 @@ def _connected(address: str) -> Any:
 
     try:
         return Client(address)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ExportError(f"{address}: no Dask scheduler can be reached there: {error}") from error
 
 

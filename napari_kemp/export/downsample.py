@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_kemp.precomputed import Box
+from napari_kemp.precomputed.grid import Triple
 
-Triple = tuple[int, int, int]
 Downsample = Callable[[NDArray[Any], Triple, Triple], NDArray[Any]]
 
 

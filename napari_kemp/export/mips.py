@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from napari_kemp.errors import ExportError
-from napari_kemp.export.downsample import Triple, coarser
+from napari_kemp.export.arguments import whole
+from napari_kemp.export.downsample import coarser
 from napari_kemp.precomputed import Box, scale_key
+from napari_kemp.precomputed.grid import Triple
 
 Mips = int | Literal["auto"]
 
@@ -37,8 +39,9 @@ def coarser_scales(base: dict[str, Any], mips: Mips) -> tuple[list[dict[str, Any
     ExportError
         If so many are not possible.
     """
-    if mips != "auto" and (isinstance(mips, bool) or not isinstance(mips, int) or mips < 0):
+    if mips != "auto" and (isinstance(mips, bool | str) or mips is None or mips < 0):
         raise ExportError(f"mips is a number of scales or 'auto', not {mips!r}")
+    mips = mips if mips == "auto" else whole("mips", mips)
     scales: list[dict[str, Any]] = []
     factors: list[Triple] = []
     finer = base

@@ -174,8 +174,8 @@ class NpyFile:
     def array(self) -> NDArray[Any]:
         """The file, mapped into memory."""
         try:
-            array: NDArray[Any] = np.load(Path(self.path), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            array: NDArray[Any] = np.lib.format.open_memmap(Path(self.path), mode="r")
+        except (OSError, ValueError, EOFError) as error:
             raise ExportError(f"{self.path}: not a readable .npy file: {error}") from error
         return array
 

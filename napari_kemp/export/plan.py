@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from napari_kemp.errors import ExportError
+from napari_kemp.export import arguments
 from napari_kemp.export.mips import Mips, coarser_scales
 from napari_kemp.export.shards import plan_shards
-from napari_kemp.export.source import Source, Triple, as_source, rescaled
+from napari_kemp.export.source import Source, as_source, rescaled
 from napari_kemp.precomputed import Box, ChunkGrid, VolumeInfo, scale_key, volume_exists
+from napari_kemp.precomputed.grid import Triple
 from napari_kemp.precomputed.location import Location
 
 Region = tuple[Sequence[int], Sequence[int]]
@@ -138,11 +140,23 @@ def make_plan(
     ExportError
         If the destination holds a volume already and it is neither to be resumed nor to be
         overwritten, if it is the volume that is being read, if the values cannot be stored in this
-        encoding, or if the region is not part of the source.
+        encoding, if the region is not part of the source, or if an argument is not what it should
+        be; names it.
     InfoError
         If a parameter is not legal in an ``info`` file.
     """
+    if not isinstance(destination, str | os.PathLike):
+        raise ExportError(f"destination is a path or a URL, not {destination!r}")
+    encodings = arguments.encodings(encoding)
+    precision = arguments.whole("precision", precision)
+    chunk_xyz = arguments.whole_triple("chunk_size", chunk_size)
     found = as_source(source)
+    origin = found.voxel_offset_xyz
+    if voxel_offset is not None:
+        origin = arguments.whole_triple("voxel_offset", voxel_offset)
+    steps = found.resolution_xyz or (1, 1, 1)
+    if resolution is not None:
+        steps = arguments.triple("resolution", resolution)
     if rescale:
         found = rescaled(found)
     location = Location.parse(destination)
@@ -158,18 +172,15 @@ def make_plan(
             f"{location.url}: there is a volume already; choose another folder, or ask for it to "
             "be overwritten or, if a save of it was stopped, to be resumed"
         )
-    encodings = [encoding] if isinstance(encoding, str) else list(encoding)
     if precision and "fpzip" not in encodings:
         raise ExportError(f"a precision is for the encoding fpzip, not for {encodings[0]}")
     box = _box_of(region, found.size_xyz)
-    origin = found.voxel_offset_xyz if voxel_offset is None else voxel_offset
-    steps = resolution or found.resolution_xyz or (1, 1, 1)
     base: dict[str, Any] = {
         "key": scale_key(steps),
         "size": list(box.shape_xyz),
         "resolution": list(steps),
         "voxel_offset": list(_moved(box.start_xyz, origin)),
-        "chunk_sizes": [list(chunk_size)],
+        "chunk_sizes": [list(chunk_xyz)],
     }
     dtype = _stored_type(found.dtype, encodings)
     members = {
@@ -244,11 +255,13 @@ def _box_of(region: Region | None, size_xyz: Triple) -> Box:
     if region is None:
         return Box((0, 0, 0), size_xyz)
     try:
-        (x0, y0, z0), (x1, y1, z1) = region
-        box = Box((int(x0), int(y0), int(z0)), (int(x1), int(y1), int(z1)))
-    except (TypeError, ValueError):
+        start_xyz, stop_xyz = region
+        box = Box(
+            arguments.whole_triple("region", start_xyz), arguments.whole_triple("region", stop_xyz)
+        )
+    except (TypeError, ValueError, ExportError):
         raise ExportError(
-            f"a region is two corners ((x0, y0, z0), (x1, y1, z1)), not {region!r}"
+            f"a region is two corners ((x0, y0, z0), (x1, y1, z1)) of whole numbers, not {region!r}"
         ) from None
     for start, stop, size in zip(box.start_xyz, box.stop_xyz, size_xyz, strict=True):
         if not 0 <= start < stop <= size:
@@ -260,7 +273,7 @@ def _box_of(region: Region | None, size_xyz: Triple) -> Box:
 
 
 def _moved(point_xyz: Sequence[int], by_xyz: Sequence[int]) -> Triple:
-    x, y, z = (int(a) + int(b) for a, b in zip(point_xyz, by_xyz, strict=True))
+    x, y, z = (a + b for a, b in zip(point_xyz, by_xyz, strict=True))
     return x, y, z
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from napari_kemp.errors import CodecError, ExportError
 from napari_kemp.export.plan import Plan
 from napari_kemp.export.rereads import chunks_read_again
-from napari_kemp.export.source import Triple
 from napari_kemp.export.values import Census, compare, take_census
 from napari_kemp.export.work import converted
 from napari_kemp.precomputed import Volume, transport
 from napari_kemp.precomputed.encodings import find_encoding
+from napari_kemp.precomputed.grid import Triple
 from napari_kemp.precomputed.location import Location
 
 _SAMPLES = 4

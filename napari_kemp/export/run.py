@@ -8,6 +8,8 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
+from napari_kemp.errors import ExportError
+from napari_kemp.export.arguments import whole
 from napari_kemp.export.ledger import close_destination, open_destination
 from napari_kemp.export.plan import Plan
 from napari_kemp.export.report import Progress, Report
@@ -50,15 +52,18 @@ def execute(
     ------
     ExportError
         If the destination cannot be written, or a chunk cannot be read, encoded or stored; names
-        the destination and the chunk.
+        the destination and the chunk. If there are to be no threads, or no cluster is reached.
     """
+    count = os.cpu_count() or 1 if threads is None else whole("threads", threads)
+    if count < 1:
+        raise ExportError(f"threads is 1 or more, not {threads}")
     destination = open_destination(plan)
     started = time.perf_counter()
     done = kept = verified = raw = encoded = 0
     census = Census()
     for sweep in sweeps(plan):
         if dask is None:
-            steps = run_on_threads(plan, destination, sweep, threads or os.cpu_count() or 1)
+            steps = run_on_threads(plan, destination, sweep, count)
         else:
             from napari_kemp.export.cluster import run_on_cluster
 

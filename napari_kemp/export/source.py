@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from napari_kemp.errors import ExportError
 from napari_kemp.export import parts
 from napari_kemp.precomputed import Box, LazyArray, Volume, open_volume
-
-Triple = tuple[int, int, int]
+from napari_kemp.precomputed.grid import Triple
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +123,7 @@ def as_source(source: Any) -> Source:
         )
     if isinstance(source, list | tuple) and all(hasattr(part, "shape") for part in source):
         return _of_channels(source)
-    array = source if hasattr(source, "shape") else np.asarray(source)
+    array = source if hasattr(source, "shape") else _as_array(source)
     if len(array.shape) not in (3, 4):
         raise ExportError(
             f"an array of shape {tuple(array.shape)} cannot be saved: it needs the axes "
@@ -134,6 +133,19 @@ def as_source(source: Any) -> Source:
     num_channels = int(array.shape[0]) if len(array.shape) == 4 else 1
     url = _url_of(array)
     return Source([_stored(array)], (x, y, z), num_channels, np.dtype(array.dtype), url=url)
+
+
+def _as_array(source: Any) -> NDArray[Any]:
+    try:
+        array = np.asarray(source)
+    except ValueError:
+        array = np.array(None)
+    if array.dtype.kind == "O":
+        raise ExportError(
+            "a source is an array, a list of arrays, a Volume, or its path or URL, not "
+            f"{type(source).__name__}"
+        )
+    return array
 
 
 def rescaled(source: Source) -> Source:

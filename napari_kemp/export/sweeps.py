@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from napari_kemp.export.plan import Plan
 from napari_kemp.export.shards import cells_in_shard
-from napari_kemp.export.source import Triple
 from napari_kemp.export.window import common_step
 from napari_kemp.precomputed import ChunkGrid
+from napari_kemp.precomputed.grid import Triple
 
 Cell = tuple[int, Triple]
 """A chunk: which scale, and which cell of its grid."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from napari_kemp.export.source import Source, Triple
+from napari_kemp.export.source import Source
 from napari_kemp.precomputed import Box
+from napari_kemp.precomputed.grid import Triple
 
 _WINDOW_BYTES = 1 << 26
 

@@ -14,11 +14,11 @@ from napari_kemp.errors import CodecError, ExportError, KempError
 from napari_kemp.export.downsample import means, modes
 from napari_kemp.export.parts import read_box
 from napari_kemp.export.plan import Plan
-from napari_kemp.export.source import Triple
 from napari_kemp.export.sweeps import Cell, Task, children, read_together
 from napari_kemp.export.values import Census, compare, stored_values, take_census
 from napari_kemp.export.window import Window
 from napari_kemp.precomputed import Box, Scale, Volume
+from napari_kemp.precomputed.grid import Triple
 
 # Two chunks of one shape are encoded faster together than one after the other.
 _TOGETHER = 2
