@@ -9,8 +9,9 @@ from typing import Any
 from napari_kemp.precomputed import Box, ChunkGrid
 from napari_kemp.precomputed.grid import Triple
 
-# The values of one shard's chunks. A shard is written at once, so that a task has it in memory.
-_SHARD_BYTES = 1 << 27
+# The values of one shard's chunks. A shard is written at once, so that it is in memory until then,
+# and the next one of the same thread beside it.
+_SHARD_BYTES = 1 << 26
 # A reader fetches the index of a whole minishard, 24 bytes a chunk, to find one chunk.
 _MINISHARD_BITS_MOST = 9
 
@@ -19,7 +20,7 @@ def plan_shards(scale: dict[str, Any], bytes_voxel: int) -> dict[str, Any]:
     """Choose the member ``sharding`` of a scale.
 
     A shard holds 2**n neighbours in compressed Morton order, which are a box of chunks: as many as
-    come to 128 MiB of values.
+    come to 64 MiB of values.
 
     Parameters
     ----------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +15,8 @@ from napari_kemp.export.plan import Plan
 from napari_kemp.export.sweeps import Sweep, Task
 from napari_kemp.export.work import SavedChunk, Stopped, Worker
 
+_C_LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
+
 _Event = SavedChunk | BaseException | None
 """A chunk that is stored, what went wrong, or the end of a task or a write."""
 
@@ -20,9 +24,12 @@ _Event = SavedChunk | BaseException | None
 class _ThreadWriter:
     """Writes on threads of its own: a disk that is slow to sync keeps no processor waiting."""
 
-    def __init__(self, threads: int, events: SimpleQueue[_Event]):
+    def __init__(self, threads: int, events: SimpleQueue[_Event], *, large: bool):
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="napari-kemp-write")
-        self._room = threading.BoundedSemaphore(2 * threads)
+        self._large = large
+        # What is large is too large to wait for its turn.
+        room = max(1, threads // 2) if large else 2 * threads
+        self._room = threading.BoundedSemaphore(room)
         self._events = events
         self._failed = threading.Event()
 
@@ -39,6 +46,8 @@ class _ThreadWriter:
                 self._failed.set()
                 self._events.put(error)
             finally:
+                if self._large:
+                    _trim_memory()
                 self._room.release()
 
         self._pool.submit(run)
@@ -51,6 +60,17 @@ class _ThreadWriter:
         self._pool.shutdown(wait=True)
 
 
+def _trim_memory() -> None:
+    """Give memory that was freed back to the system, where it is not given back by itself.
+
+    The C library of Linux keeps up to 64 MB for each thread that freed as much, ours and those of
+    TensorStore.
+    """
+    trim = getattr(_C_LIBRARY, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def run_on_threads(
     plan: Plan, destination: Destination, sweep: Sweep, threads: int
 ) -> Generator[SavedChunk, None, None]:
@@ -60,7 +80,9 @@ def run_on_threads(
     """
     stop = threading.Event()
     events: SimpleQueue[_Event] = SimpleQueue()
-    writer = _ThreadWriter(threads, events)
+    # Shards, and values that are to be compared.
+    large = plan.verify or plan.info.scales[sweep.top].sharding is not None
+    writer = _ThreadWriter(threads, events, large=large)
 
     def work(task: Task) -> None:
         Worker(

@@ -46,11 +46,8 @@ class Census:
         )
 
 
-def stored_values(chunk: NDArray[Any], encoding: str) -> NDArray[Any]:
-    """Return what a chunk reads back as after an encoding that loses nothing but in its sums.
-
-    Not for fpzip with a precision, of which only a decoded stream can tell.
-    """
+def _stored_values(chunk: NDArray[Any], encoding: str) -> NDArray[Any]:
+    """Return what values read back as after an encoding that loses nothing but in its sums."""
     if encoding != "kempressed":
         return chunk
     two = np.float32(2)
@@ -85,12 +82,33 @@ def take_census(values: NDArray[Any], chunk: NDArray[Any], encoding: str) -> Cen
         return census
     for source, converted in zip(_slabs(values), _slabs(chunk), strict=True):
         census += _kinds(source)
-        census += compare(source, stored_values(converted, encoding))
+        census += _difference(source, _stored_values(converted, encoding))
     return census
 
 
 def compare(values: NDArray[Any], stored: NDArray[Any]) -> Census:
-    """Find the largest difference; NaN equals NaN, and nothing else does."""
+    """Find the largest difference; NaN equals NaN, and nothing else does.
+
+    Both are chunks (c, z, y, x).
+    """
+    census = Census()
+    for one, other in zip(_slabs(values), _slabs(stored), strict=True):
+        census += _difference(one, other)
+    return census
+
+
+def is_stored_as(chunk: NDArray[Any], stored: NDArray[Any], encoding: str) -> bool:
+    """Tell whether a chunk reads back as it should, after an encoding that is told by its sums.
+
+    Not for fpzip with a precision, of which only a decoded stream can tell.
+    """
+    return all(
+        _difference(_stored_values(one, encoding), other).max_abs_error == 0
+        for one, other in zip(_slabs(chunk), _slabs(stored), strict=True)
+    )
+
+
+def _difference(values: NDArray[Any], stored: NDArray[Any]) -> Census:
     if values.dtype.kind != "f":
         return Census(max_abs_error=0.0 if np.array_equal(values, stored) else np.inf)
     with np.errstate(invalid="ignore"):
@@ -116,7 +134,7 @@ def _quick(
     low, high = sums.min(), sums.max()  # NaN if one of the values is
     if not (np.isfinite(low) and np.isfinite(high)):
         census = _kinds(slab)
-        return census + compare(slab, stored_values(slab, "kempressed")) if rounded else census
+        return census + _difference(slab, _stored_values(slab, "kempressed")) if rounded else census
     outside = 0
     # Where a sum is 2 or 3, the value may have been a little below 0 or above 1.
     if low <= 2 or high >= 3:

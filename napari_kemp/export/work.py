@@ -15,7 +15,7 @@ from napari_kemp.export.downsample import means, modes
 from napari_kemp.export.parts import read_box
 from napari_kemp.export.plan import Plan
 from napari_kemp.export.sweeps import Cell, Task, children, read_together
-from napari_kemp.export.values import Census, compare, stored_values, take_census
+from napari_kemp.export.values import Census, compare, is_stored_as, take_census
 from napari_kemp.export.window import Window
 from napari_kemp.precomputed import Box, Scale, Volume
 from napari_kemp.precomputed.grid import Triple
@@ -346,10 +346,8 @@ class Worker:
             values = scale.decode_chunk(encoded.cell[1], stored)
         except CodecError as error:
             self._fail(encoded.cell, f"was written but cannot be decoded: {error}", error)
-        if encoded.exact:
-            expected = stored_values(encoded.chunk, scale.info.encoding)
-            if compare(expected, values).max_abs_error != 0:
-                self._fail(encoded.cell, "was written but holds other values than the source")
+        if encoded.exact and not is_stored_as(encoded.chunk, values, scale.info.encoding):
+            self._fail(encoded.cell, "was written but holds other values than the source")
 
     def _verify_bytes(self, cell: Cell, data: bytes) -> bytes:
         try:
