@@ -54,6 +54,18 @@ class RangeHandler(BaseHTTPRequestHandler):
             server.awake.wait()
             self.wfile.write(bytes(990))
             return
+        if how == "stall":
+            # The client may have left when the server wakes up.
+            server.awake.wait(60)
+            self.close_connection = True
+            return
+        if how == "half":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"x" * 500)
+            self.close_connection = True
+            return
         if how is not None:
             self.answer(how, b"")
             return
