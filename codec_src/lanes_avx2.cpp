@@ -162,13 +162,12 @@ struct Avx2 {
   }
 
   // Eight samples of each lane: transposes, and stores them at sample x of the lanes' rows.
-  static void store_block(const float* samples, char* const (&rows)[8], std::size_t x,
-                          bool plus_two) {
+  template <bool PlusTwo>
+  static void store_block(const float* samples, char* const (&rows)[8], std::size_t x) {
     F r[8], t[8];
-    const F two = _mm256_set1_ps(2.0f);
     for (int i = 0; i < 8; ++i) {
       r[i] = _mm256_load_ps(samples + i * 8);
-      if (plus_two) r[i] = _mm256_sub_ps(r[i], two);
+      if constexpr (PlusTwo) r[i] = _mm256_sub_ps(r[i], _mm256_set1_ps(2.0f));
     }
     for (int i = 0; i < 8; i += 2) {
       t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);

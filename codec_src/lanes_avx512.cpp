@@ -130,13 +130,12 @@ struct Avx512 {
   static KEMP_INLINE bool any_nan(F a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0; }
 
   // Sixteen samples of each lane: transposes, and stores them at sample x of the lanes' rows.
-  static void store_block(const float* samples, char* const (&rows)[16], std::size_t x,
-                          bool plus_two) {
+  template <bool PlusTwo>
+  static void store_block(const float* samples, char* const (&rows)[16], std::size_t x) {
     F r[16], t[16];
-    const F two = _mm512_set1_ps(2.0f);
     for (int i = 0; i < 16; ++i) {
       r[i] = _mm512_load_ps(samples + i * 16);
-      if (plus_two) r[i] = _mm512_sub_ps(r[i], two);
+      if constexpr (PlusTwo) r[i] = _mm512_sub_ps(r[i], _mm512_set1_ps(2.0f));
     }
     for (int i = 0; i < 16; i += 2) {
       t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);

@@ -501,8 +501,9 @@ void decode_stretch(Group<V>* const (&groups)[G], const Rows (&rows)[G],
   }
 }
 
-// Hands the samples of a row out to the arrays of its lanes.
-template <class V>
+// Hands the samples of a row out to the arrays of its lanes. Not told at run time whether to shift
+// them: a compiler may then subtract 0 where nothing is to be, which makes signalling NaNs quiet.
+template <class V, bool PlusTwo>
 void store_rows(const Group<V>& g, const float* samples, const LanesShape& shape, std::uint32_t y,
                 std::uint32_t z, std::uint32_t field) {
   constexpr std::size_t L = V::kLanes;
@@ -519,13 +520,12 @@ void store_rows(const Group<V>& g, const float* samples, const LanesShape& shape
   }
   std::size_t x = 0;
   if (adjacent)
-    for (; x + L <= nx; x += L) V::store_block(samples + x * L, rows, x, shape.plus_two);
-  const float shift = shape.plus_two ? 2.0f : 0.0f;
+    for (; x + L <= nx; x += L) V::template store_block<PlusTwo>(samples + x * L, rows, x);
   for (std::size_t lane = 0; lane < g.count; ++lane) {
     const std::ptrdiff_t stride = g.jobs[lane].strides[0];
     for (std::size_t i = x; i < nx; ++i) {
       float sample = samples[i * L + lane];
-      if (shape.plus_two) sample -= shift;
+      if constexpr (PlusTwo) sample -= 2.0f;
       std::memcpy(rows[lane] + static_cast<std::ptrdiff_t>(i) * stride, &sample, sizeof sample);
     }
   }
@@ -574,7 +574,8 @@ void decode_groups(const LanesShape& shape, Group<V>* const (&groups)[G], const 
           for (Group<V>* g : groups) g->models.uncounted += static_cast<std::uint32_t>(stretch);
           x += stretch;
         }
-        for (int n = 0; n < G; ++n) store_rows(*groups[n], rows[n].here, shape, y, z, field);
+        const auto store = shape.plus_two ? store_rows<V, true> : store_rows<V, false>;
+        for (int n = 0; n < G; ++n) store(*groups[n], rows[n].here, shape, y, z, field);
       }
     }
   }

@@ -112,6 +112,15 @@ def test_paths_agree_on_anything(
         assert results[0] == [a.tobytes("F") for a in arrays]
 
 
+@pytest.mark.parametrize("count", [1, 4, 16, 17, 32])
+def test_signalling_nans_are_not_made_quiet(path: str, count: int) -> None:
+    rng = np.random.default_rng(count)
+    payloads = rng.integers(1, 1 << 22, (count, 35, 2, 2, 2), np.uint32)
+    arrays = list((payloads | np.uint32(0x7F800000)).view(np.float32))
+    decoded = fpzip.decode_many(fpzip.encode_many(arrays))
+    assert all(same_bits(a, b) for a, b in zip(arrays, decoded, strict=True))
+
+
 def test_rows_longer_than_a_stretch(path: str) -> None:
     arrays = [affinities((1500, 2, 2, 2), seed) for seed in range(17)]
     for array, decoded in zip(arrays, fpzip.decode_many(fpzip.encode_many(arrays)), strict=True):
