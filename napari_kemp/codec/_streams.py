@@ -309,7 +309,9 @@ def run(jobs: Sequence[Job], plus_two: bool, threads: int = 1) -> list[CodecErro
                     section.check()
                 whole.append(i)
             except CodecError as error:
-                errors[i] = error
+                # Its traceback leads to this list, and so to itself and to all arrays on the way,
+                # which would then stay until the garbage collector comes by.
+                errors[i] = error.with_traceback(None)
         if not whole:
             return
         first = jobs[whole[0]]
@@ -335,9 +337,14 @@ def run(jobs: Sequence[Job], plus_two: bool, threads: int = 1) -> list[CodecErro
 
 def raise_first(errors: Iterable[CodecError | None]) -> None:
     """Raise the first error there is."""
-    for error in errors:
-        if error is not None:
-            raise error
+    first = next((error for error in errors if error is not None), None)
+    del errors  # which the error would lead to, and so to itself
+    if first is None:
+        return
+    try:
+        raise first
+    finally:
+        del first
 
 
 def map_threads(

@@ -84,7 +84,8 @@ def decode_parts(parts: Sequence[Part], *, kempressed: bool) -> list[list[CodecE
                     job = _streams.section_job(section, target, stream.header.precision)
                 jobs.append((i, at, job))
         except CodecError as error:
-            errors[i] = [error] * len(part.fields)
+            # Without its traceback, which leads to this list and to all arrays on the way.
+            errors[i] = [error.with_traceback(None)] * len(part.fields)
     found = _streams.run([job for _, _, job in jobs], kempressed)
     for (i, at, _), wrong in zip(jobs, found, strict=True):
         errors[i][at] = wrong
