@@ -16,15 +16,17 @@ DEBIAN_PACKAGES := g++ python3-venv xvfb xauth libegl1 libgl1 libgl1-mesa-dri li
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 1800
+# How long many threads share the core, and how long the cache.
+STRESS_SECONDS ?= 600
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 XVFB := QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1280x900x24"
 FUZZ = $(MAKE) -C tests/fuzz BUILD=$(abspath build/fuzz) PYTHON=$(abspath $(BIN))/python
 SANITIZED := build/sanitized
 CODEC_TESTS := tests/test_fpzip.py tests/test_kempressed.py tests/test_lanes.py \
-	tests/test_section_table.py tests/test_parts.py
+	tests/test_section_table.py tests/test_parts.py tests/test_fixtures.py tests/test_damage.py
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard codec_src/*) napari.yaml
 
-.PHONY: demo test fuzz fuzz-smoke fuzz-coverage sanitize soak lint bench screenshots clean \
+.PHONY: demo test fuzz fuzz-smoke fuzz-coverage stress soak sanitize lint bench screenshots clean \
 	system system-fuzz
 
 demo: $(VENV)/.demo
@@ -43,15 +45,20 @@ fuzz-smoke: $(VENV)/.fuzz
 fuzz-coverage: $(VENV)/.fuzz
 	$(FUZZ) coverage
 
+# The core under the thread sanitizer, then the cache of sections.
+stress: $(VENV)/.fuzz
+	$(FUZZ) SECONDS=$(STRESS_SECONDS) stress
+	$(BIN)/python tests/stress.py $(STRESS_SECONDS)
+
 # The tests of the codec, with a core that is built with sanitizers. The interpreter is the one
-# beneath the environment: an editable install would be imported before anything else. Left out is
-# a test of the process's memory, of which the sanitizer takes an eighth of all that is reserved.
+# beneath the environment: an editable install would be imported before anything else. Left out
+# are tests of the process's memory: the sanitizer takes an eighth of all that is reserved.
 sanitize: $(SANITIZED)/.built
 	PYTHONPATH="$(SANITIZED):$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
 	$(PYTHON) -P -m pytest -p no:cacheprovider \
-	  -k "not few_bytes_cannot_claim_much_memory" $(CODEC_TESTS)
+	  -k "not memory and not refused_by_the_grid" $(CODEC_TESTS)
 
 # Long use: 2,000 steps through three layers in a real window, 200 volumes opened and closed, and
 # what is left of it in memory, threads and open files. About ten minutes.
