@@ -7,7 +7,6 @@ affinities, or on a kempressed chunk of one's own.
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -58,6 +57,7 @@ def outcomes(
         else:
             same = array.shape == whole.shape and array.tobytes("F") == whole.tobytes("F")
             found["same" if same else "another"] += 1
+            del array  # or it would be there beside the next one
     return found
 
 
@@ -91,18 +91,22 @@ def stream_with_header(extent: tuple[int, int, int, int], size: int) -> bytes:
 
 
 def peak_kilobytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return the most memory that this process has had since `forget_peak`."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def memory_of(data: bytes, bits: Iterable[int]) -> tuple[int, Counter[str]]:
-    """Return by how many bytes decodes of a damaged chunk make the process grow, and what came.
-
-    To be asked in a process that has not decoded anything of that size yet.
-    """
+    """Return by how many bytes decodes of a damaged chunk make the process grow, and what came."""
     small = affinities((8, 8, 4))
     kempressed.decode(kempressed.encode(small, seekable=True))
     damaged = flips(data, bits)
     next(damaged)  # has made its copy
+    forget_peak()
     before = peak_kilobytes()
     found = outcomes(damaged, kempressed.decode, small)
     return (peak_kilobytes() - before) * 1024, found
