@@ -124,10 +124,10 @@ def inspecting(folder: Path) -> None:
     viewer.theme = "light"
     shot("overlay-light.png")
     viewer.theme = "dark"
-    widget.segments.sections.setValue(24)
-    widget.segments.find_in_region()
+    widget.segments.region.sections.setValue(24)
+    widget.segments.region.find_segments()
     settle(lambda: not widget.busy)
-    widget.segments.show_in_3d()
+    widget.segments.region.show_in_3d()
     shot("region-3d.png")
     viewer.close()
 

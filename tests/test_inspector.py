@@ -288,28 +288,31 @@ def test_segments_of_a_zoomed_out_volume_lie_in_their_place(
 
 def test_a_region_is_segmented_on_request(viewer, inspector, neurites, qtbot):
     viewer.dims.set_point(0, (2 + 4) * 50)
-    inspector.segments.sections.setValue(4)
+    inspector.segments.region.sections.setValue(4)
     inspector.segments.threshold.setValue(0.9)
-    inspector.segments.region_button.click()
-    assert not inspector.segments.region_button.isEnabled()
+    inspector.segments.region.find_button.click()
+    assert inspector.segments.region.find_button.text() == "Cancel"
     settle(qtbot, inspector)
     expected = find_segments(neurites.affinities[:, 3:7], 0.9, Convention())
     layer = viewer.layers["net segments in 3D"]
     np.testing.assert_array_equal(layer.data, expected.labels)
     assert tuple(layer.translate) == ((2 + 3) * 50, -12, 20)
-    assert inspector.segments.region_result.text().startswith(
+    assert inspector.segments.region.result.text().startswith(
         f"96 × 80 × 4 voxels: {expected.count:,} segments"
     )
-    assert inspector.segments.region_button.isEnabled()
+    assert inspector.segments.region.find_button.isEnabled()
+    assert inspector.segments.region.find_button.text() == "Find segments"
 
 
 @pytest.mark.parametrize("segmented", [False, True])
 def test_a_region_is_shown_in_3d(viewer, inspector, qtbot, segmented):
+    choose(inspector.display.mode, "boundary")
     if segmented:
-        inspector.segments.find_in_region()
+        inspector.segments.region.find_segments()
         settle(qtbot, inspector)
-    before = [(layer, layer.visible) for layer in viewer.layers]
-    inspector.segments.show_3d_button.click()
+        viewer.layers["net segments in 3D"].opacity = 0.3
+    before = state(viewer)
+    inspector.segments.region.show_button.click()
     settle(qtbot, inspector)
     assert viewer.dims.ndisplay == 3
     visible = [layer.name for layer in viewer.layers if layer.visible]
@@ -317,18 +320,112 @@ def test_a_region_is_shown_in_3d(viewer, inspector, qtbot, segmented):
     picture = canvas(viewer)
     assert (picture.max(axis=-1) > 60).mean() > 0.02
     viewer.dims.ndisplay = 2
-    assert [(layer, layer.visible) for layer in viewer.layers] == before
+    assert state(viewer) == before
+    settle(qtbot, inspector)
+
+
+def state(viewer):
+    """What has to be as before, back in 2D."""
+    camera = viewer.scene.camera
+    layers = [(layer, layer.visible, layer.opacity) for layer in viewer.layers]
+    return layers, set(viewer.layers.selection), camera.center, camera.zoom, viewer.dims.point
+
+
+@pytest.mark.parametrize(
+    ("mode", "names", "channels"),
+    [
+        ("RGB", ["net (x, 3D)", "net (y, 3D)", "net (z, 3D)"], [0, 1, 2]),
+        ("own layers", ["net (x, 3D)", "net (y, 3D)", "net (z, 3D)"], [0, 1, 2]),
+        ("y", ["net (y, 3D)"], [1]),
+        ("mean", ["net (mean, 3D)"], None),
+        ("maximum", ["net (maximum, 3D)"], None),
+    ],
+)
+def test_what_is_shown_is_drawn_in_3d(viewer, inspector, neurites, qtbot, mode, names, channels):
+    choose(inspector.display.mode, mode)
+    before = state(viewer)
+    inspector.display.brightness.setValue((0.25, 0.75))
+    viewer.dims.set_point(0, (2 + 4) * 50)
+    inspector.segments.region.sections.setValue(4)
+    inspector.segments.region.show_in_3d()
+    settle(qtbot, inspector)
+    layers = [layer for layer in viewer.layers if layer.visible]
+    assert [layer.name for layer in layers] == names
+    part = neurites.affinities[:, 3:7]
+    expected = {"mean": part.mean(0), "maximum": part.max(0)}.get(mode)
+    for number, layer in enumerate(layers):
+        values = expected if channels is None else part[channels[number]]
+        np.testing.assert_allclose(layer.data, values, rtol=1e-6)
+        assert layer.contrast_limits == [0.25, 0.75]
+        assert tuple(layer.translate) == ((2 + 3) * 50, -12, 20)
+    picture = canvas(viewer)
+    assert (picture.max(axis=-1) > 60).mean() > 0.02
+    coloured = np.ptp(picture, axis=-1).max() > 60
+    assert coloured == (len(names) == 3)
+    if len(names) == 3:
+        for number in range(3):
+            for layer in layers:
+                layer.visible = layer is layers[number]
+            alone = canvas(viewer)
+            bright = alone[alone.max(axis=-1) > 60]
+            assert len(bright)
+            assert (bright.argmax(axis=-1) == number).all()
+    viewer.dims.ndisplay = 2
+    assert [each[0] for each in state(viewer)[0]] == [each[0] for each in before[0]]
+    assert [each[1] for each in state(viewer)[0]] == [each[1] for each in before[0]]
+    settle(qtbot, inspector)
+
+
+def test_in_3d_the_order_of_channels_is_heeded(viewer, inspector, neurites, qtbot):
+    choose(inspector.order, "zyx")
+    inspector.segments.region.show_in_3d()
+    settle(qtbot, inspector)
+    assert viewer.layers["net (x, 3D)"].colormap.name == "red"
+    np.testing.assert_array_equal(viewer.layers["net (x, 3D)"].data, neurites.affinities[2])
+    np.testing.assert_array_equal(viewer.layers["net (z, 3D)"].data, neurites.affinities[0])
+    viewer.dims.ndisplay = 2
+
+
+def test_segments_of_another_region_are_not_drawn_in_3d(viewer, inspector, qtbot):
+    inspector.segments.region.sections.setValue(2)
+    inspector.segments.region.find_segments()
+    settle(qtbot, inspector)
+    inspector.segments.region.sections.setValue(4)
+    inspector.segments.region.show_in_3d()
+    settle(qtbot, inspector)
+    visible = [layer.name for layer in viewer.layers if layer.visible]
+    assert visible == ["net (x, 3D)", "net (y, 3D)", "net (z, 3D)"]
+    viewer.dims.ndisplay = 2
+    assert viewer.layers["net segments in 3D"].visible
+
+
+@pytest.mark.parametrize("how", ["mode", "dock closed", "layer removed"])
+def test_what_is_hidden_in_3d_comes_back(viewer, inspector, qtbot, how):
+    count = len(viewer.layers)
+    inspector.segments.region.show_in_3d()
+    settle(qtbot, inspector)
+    if how == "mode":
+        inspector.display.cycle(1)
+        assert shown(viewer, inspector).visible
+    elif how == "dock closed":
+        viewer.window.remove_dock_widget(inspector)
+    else:
+        viewer.layers.remove(viewer.layers["net y"])
+        count -= 2
+    assert viewer.dims.ndisplay == 2
+    assert len(viewer.layers) == count
+    assert viewer.layers["image"].visible
     settle(qtbot, inspector)
 
 
 def test_too_large_a_region_is_refused(viewer, inspector, monkeypatch):
-    monkeypatch.setattr("napari_kemp.plugin.segment_controls._REGION_VOXELS", 10_000)
-    inspector.segments.region_button.click()
-    assert "96 × 80 × 8 voxels are in the field of view" in inspector.segments.region_result.text()
-    assert "take fewer sections" in inspector.segments.region_result.text()
+    monkeypatch.setattr("napari_kemp.plugin.region_controls._REGION_VOXELS", 10_000)
+    inspector.segments.region.find_button.click()
+    assert "96 × 80 × 8 voxels are in the field of view" in inspector.segments.region.result.text()
+    assert "take fewer sections" in inspector.segments.region.result.text()
     viewer.dims.ndisplay = 3
-    inspector.segments.region_button.click()
-    assert "2D first" in inspector.segments.region_result.text()
+    inspector.segments.region.find_button.click()
+    assert "2D first" in inspector.segments.region.result.text()
 
 
 def test_what_cannot_be_read_is_said(make_napari_viewer, dock, qtbot):
@@ -346,10 +443,11 @@ def test_what_cannot_be_read_is_said(make_napari_viewer, dock, qtbot):
         viewer.add_image(Broken(), name=f"net {axis}", contrast_limits=(0, 1))
     inspector = dock(viewer)
     broken = True
-    inspector.segments.region_button.click()
+    inspector.segments.region.find_button.click()
     settle(qtbot, inspector)
-    assert inspector.segments.region_result.text() == "the disk is on fire"
-    assert inspector.segments.region_button.isEnabled()
+    assert inspector.segments.region.result.text() == "the disk is on fire"
+    assert inspector.segments.region.find_button.isEnabled()
+    assert inspector.segments.region.find_button.text() == "Find segments"
     broken = False
 
 
@@ -597,7 +695,7 @@ def test_closing_the_window_stops_everything(viewer, dock, qtbot):
     inspector = AffinityInspector(viewer)
     viewer.window.add_dock_widget(inspector)
     inspector.segments.live.setChecked(True)
-    inspector.segments.find_in_region()
+    inspector.segments.region.find_segments()
     layers = viewer.layers
     viewer.close()
     qtbot.wait(200)

@@ -1,9 +1,10 @@
 """Layers of a viewer as channels of one volume, which can be read in pieces."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -16,6 +17,7 @@ from napari_kemp.plugin.channel_groups import group_channels, group_name
 from napari_kemp.plugin.field_of_view import field_of_view
 from napari_kemp.plugin.layer_source import LayerSource, layer_source, refuse_mixed
 from napari_kemp.plugin.level_view import LevelView
+from napari_kemp.precomputed.reader import AbandonedError, ReadOptions
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -24,6 +26,11 @@ VIEW_KEY = "napari_kemp_view"
 """In the metadata of layers that are computed from others: what they show."""
 
 Triple = tuple[int, int, int]
+
+# As many chunks as are asked for at once, at most: when a read is given up, none are in the queue.
+_PIECE_CHUNKS = 32
+# Of arrays without chunks, or whose chunks the layer does not begin with.
+_PIECE_ZYX = (16, 512, 512)
 
 
 class ViewError(KempError):
@@ -97,10 +104,36 @@ class ChannelLayers:
         factor: NDArray[np.float64] = np.divide(finest, shape)
         return factor
 
-    def read(self, region: Region) -> NDArray[Any]:
-        """Read a region of all channels, as (c, z, y, x)."""
-        box = tuple(slice(a, b) for a, b in zip(region.start_zyx, region.stop_zyx, strict=True))
-        return np.stack([np.asarray(channel[box]) for channel in self.levels[region.level]])
+    def read(self, region: Region, abandoned: Callable[[], bool] = lambda: False) -> NDArray[Any]:
+        """Read a region of all channels, as (c, z, y, x).
+
+        Parameters
+        ----------
+        region
+            What to read.
+        abandoned
+            Whether nobody wants the values any more; asked every now and then.
+
+        Raises
+        ------
+        AbandonedError
+            If so; nothing more is asked of the volume then.
+        """
+        channels = self.levels[region.level]
+        options = ReadOptions(abandoned=abandoned)
+        values = np.empty((len(channels), *region.shape_zyx), self.sources[0].dtype)
+        for box in _pieces(region, getattr(channels[0], "chunks", None)):
+            inside = tuple(
+                slice(each.start - start, each.stop - start)
+                for each, start in zip(box, region.start_zyx, strict=True)
+            )
+            for number, channel in enumerate(channels):
+                if abandoned():
+                    raise AbandonedError(f"{self.name}: nobody wants this region any more")
+                part = channel[box]
+                lazy = isinstance(part, LevelView)
+                values[number][inside] = part.read(options) if lazy else np.asarray(part)
+        return values
 
     def place(self, region: Region | None = None) -> dict[str, Any]:
         """Describe a layer that lies where the volume does, or where a region of it does."""
@@ -268,6 +301,34 @@ class _FourAxes:
     def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
         part = np.asarray(self._array[key[self._lacking :]])
         return part[np.newaxis] if self._lacking else part
+
+    def read(self, key: tuple[slice, ...], options: ReadOptions) -> NDArray[Any]:
+        """Read values; other libraries know no options, and cannot be stopped."""
+        return self[key]
+
+
+def _pieces(region: Region, chunks: Any) -> Iterator[tuple[slice, ...]]:
+    """Cut a region into boxes of whole chunks, in the order in which the chunks lie."""
+    whole = isinstance(chunks, tuple) and all(isinstance(chunk, int) for chunk in chunks)
+    step = np.array(chunks if whole else _PIECE_ZYX)
+    first = np.array(region.start_zyx) // step
+    number = -(-np.array(region.stop_zyx) // step) - first
+    taken: list[int] = []
+    # Along x first: chunks that lie beside each other are read together.
+    for extent in number[::-1]:
+        room = _PIECE_CHUNKS // int(np.prod(taken or [1]))
+        taken.insert(0, int(min(extent, max(1, room))))
+    edges = [
+        range(int(a * each), int(b), int(each * chunk_count))
+        for a, b, each, chunk_count in zip(first, region.stop_zyx, step, taken, strict=True)
+    ]
+    for corner in product(*edges):
+        yield tuple(
+            slice(max(at, start), min(at + each.step, stop))
+            for at, each, start, stop in zip(
+                corner, edges, region.start_zyx, region.stop_zyx, strict=True
+            )
+        )
 
 
 def _triple(values: Iterable[Any]) -> Triple:

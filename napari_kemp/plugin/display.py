@@ -1,5 +1,6 @@
 """The one layer that shows affinities in the way that was asked for."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,28 @@ Limits = tuple[float, float]
 
 MODES = ("RGB", "x", "y", "z", *MAPS)
 """Ways to show affinities: composed, one channel, or one map of them."""
+
+OWN_LAYERS = "own layers"
+"""The way that their own layers show them."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How affinities are shown.
+
+    Attributes
+    ----------
+    mode
+        One of `MODES`, or `OWN_LAYERS`.
+    convention
+        Which channel is which.
+    limits
+        The values that are drawn darkest and brightest.
+    """
+
+    mode: str
+    convention: Convention
+    limits: Limits
 
 
 class Composite:

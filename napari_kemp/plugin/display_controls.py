@@ -7,6 +7,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
 from numpy.typing import NDArray
+from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel
 from superqt import QDoubleRangeSlider
@@ -15,12 +16,11 @@ from napari_kemp.errors import KempError
 from napari_kemp.plugin import layouts
 from napari_kemp.plugin.channel_layers import ChannelLayers, Region
 from napari_kemp.plugin.controls import button, choice, form, message, page, row, with_tooltip
-from napari_kemp.plugin.display import MODES, Display, Limits
+from napari_kemp.plugin.display import MODES, OWN_LAYERS, Display, Limits, Look
 from napari_kemp.plugin.histogram_view import HistogramView, count
-from napari_kemp.plugin.latest import Latest
+from napari_kemp.plugin.latest import Abandoned, Latest
 from napari_kemp.plugin.subject import Subject
 
-OWN_LAYERS = "own layers"
 _TEXTS = {
     "RGB": "RGB composite",
     "x": "x only",
@@ -46,7 +46,14 @@ class DisplayControls:
     ----------
     subject
         What is inspected.
+
+    Attributes
+    ----------
+    changing
+        Emitted before the affinities are shown in another way, or others are.
     """
+
+    changing = Signal()
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
@@ -106,8 +113,15 @@ class DisplayControls:
         """Whether values are being counted."""
         return self._histogram_job.busy
 
+    @property
+    def look(self) -> Look:
+        """How the affinities are shown."""
+        low, high = self.brightness.value()
+        return Look(self.mode.currentData(), self._subject.convention, (float(low), float(high)))
+
     def show(self) -> None:
         """Show the affinities as chosen."""
+        self.changing.emit()
         affinities, mode = self._subject.affinities, self.mode.currentData()
         self.result.setText("")
         if affinities is None:
@@ -146,6 +160,7 @@ class DisplayControls:
 
     def close(self) -> None:
         """Stop to count."""
+        self.changing.disconnect()
         self._histogram_job.drop()
 
     def _arrange(self, arrange: Callable[[ViewerModel, Layer], object]) -> None:
@@ -232,8 +247,13 @@ class DisplayControls:
 
 
 def _count_channels(
-    affinities: ChannelLayers, region: Region, order: str, low: float, high: float
+    affinities: ChannelLayers,
+    region: Region,
+    order: str,
+    low: float,
+    high: float,
+    abandoned: Abandoned,
 ) -> _Counts:
-    values = affinities.read(region)
+    values = affinities.read(region, abandoned)
     counts = {axis: count(values[order.index(axis)], low, high) for axis in "xyz"}
     return counts

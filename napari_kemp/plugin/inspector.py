@@ -62,8 +62,11 @@ class AffinityInspector(DockWidget):
         )
         self.problem = message("Why there is nothing to look at.")
         self.display = DisplayControls(self.subject)
-        self.segments = SegmentControls(self.subject, self.display.refresh_layout)
+        self.segments = SegmentControls(
+            self.subject, lambda: self.display.look, self.display.refresh_layout
+        )
         self.where = PositionControls(self.subject)
+        self.display.changing.connect(self.segments.region.view.leave)
         self.segments.threshold.valueChanged.connect(self._mark_threshold)
         self.segments.live.toggled.connect(self._mark_threshold)
 

@@ -1,9 +1,15 @@
 """Work that a window waits for, in a thread, where only the latest request counts."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from napari.qt.threading import create_worker
+
+Abandoned = Callable[[], bool]
+"""Whether nobody wants the result any more; a job that takes long asks every now and then."""
+
+Job = Callable[[Abandoned], Any]
 
 
 class Latest:
@@ -23,22 +29,24 @@ class Latest:
     def __init__(self, done: Callable[[Any], None], failed: Callable[[Exception], None]) -> None:
         self._done = done
         self._failed = failed
-        self._waiting: Callable[[], Any] | None = None
-        self._running: object | None = None
+        self._waiting: Job | None = None
+        self._running: threading.Event | None = None
 
     @property
     def busy(self) -> bool:
         """Whether an answer is still to come."""
         return self._running is not None
 
-    def ask(self, job: Callable[[], Any]) -> None:
+    def ask(self, job: Job) -> None:
         """Run a job, once the one that runs has ended; it must not touch the window."""
         self._waiting = job
         if self._running is None:
             self._start()
 
     def drop(self) -> None:
-        """Forget what was asked for; an answer that is on its way is not shown."""
+        """Forget what was asked for; a job that runs is told, and its answer is not shown."""
+        if self._running is not None:
+            self._running.set()
         self._waiting = self._running = None
 
     def _start(self) -> None:
@@ -46,13 +54,13 @@ class Latest:
         if job is None:
             return
         # Not the machinery's own `errored`: it takes some errors for a sign that a window is gone.
-        worker = create_worker(_outcome, job)
-        ticket = self._running = object()
-        worker.returned.connect(lambda outcome: self._on_outcome(ticket, outcome))
+        dropped = self._running = threading.Event()
+        worker = create_worker(_outcome, job, dropped.is_set)
+        worker.returned.connect(lambda outcome: self._on_outcome(dropped, outcome))
         worker.start()
 
-    def _on_outcome(self, ticket: object, outcome: tuple[Any, Exception | None]) -> None:
-        if ticket is not self._running:
+    def _on_outcome(self, dropped: threading.Event, outcome: tuple[Any, Exception | None]) -> None:
+        if dropped is not self._running:
             return
         self._running = None
         value, error = outcome
@@ -64,8 +72,8 @@ class Latest:
             self._start()
 
 
-def _outcome(job: Callable[[], Any]) -> tuple[Any, Exception | None]:
+def _outcome(job: Job, abandoned: Abandoned) -> tuple[Any, Exception | None]:
     try:
-        return job(), None
+        return job(abandoned), None
     except Exception as error:
         return None, error

@@ -3,7 +3,6 @@
 import operator
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_kemp.plugin.drawing import drawing_options
 from napari_kemp.plugin.prefetch import scrolling_of
+from napari_kemp.precomputed.reader import ReadOptions
 
 
 class Source:
@@ -119,6 +119,15 @@ class LevelView:
     ) -> NDArray[Any]:
         if copy is False:
             raise ValueError("a lazy view becomes an array only by reading a copy")
+        options = drawing_options(sys._getframe(1), self.source)
+        values = self._values(options, drawn=options is not None)
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+    def read(self, options: ReadOptions) -> NDArray[Any]:
+        """Read what the view covers, as `numpy.asarray` does, with options."""
+        return self._values(options, drawn=False)
+
+    def _values(self, options: ReadOptions | None, *, drawn: bool) -> NDArray[Any]:
         ranges = [range(axis, axis + 1) if isinstance(axis, int) else axis for axis in self._axes]
         flips = tuple(slice(None, None, -1 if axis.step < 0 else 1) for axis in ranges)
         rising = [axis[::-1] if axis.step < 0 else axis for axis in ranges]
@@ -128,18 +137,18 @@ class LevelView:
         values = np.zeros([len(axis) for axis in rising], self.dtype)
         if all(part.stop > part.start for part in inside):
             stored = [axis[part] for axis, part in zip(rising, inside, strict=True)]
-            values[inside] = self._read(stored, sys._getframe(1))
-        values = values[flips].reshape(self.shape)
-        return values if dtype is None else values.astype(dtype, copy=False)
+            values[inside] = self._stored(stored, options, drawn)
+        return values[flips].reshape(self.shape)
 
-    def _read(self, stored: list[range], caller: FrameType) -> NDArray[Any]:
+    def _stored(
+        self, stored: list[range], options: ReadOptions | None, drawn: bool
+    ) -> NDArray[Any]:
         key = tuple(slice(axis.start, axis.stop, axis.step) for axis in stored)
-        options = drawing_options(caller, self.source)
         if options is None:
             values: NDArray[Any] = self._array[key]
             return values
         values = self._array.read(key, options)
-        if len(stored[1]) == 1:
+        if drawn and len(stored[1]) == 1:
             rest = key[:1], stored[1].start, key[2:]
             scrolling_of(self.source).arrive(self._array, *rest)
         return values

@@ -1,6 +1,5 @@
 """The dock widget that opens a volume: from where, which scales, which part, and how shown."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
@@ -140,7 +139,7 @@ class OpenWidget(DockWidget):
         self.result.setText("")
         if url:
             self._show_volume(None, "Reading its info file…")
-            self._look_job.ask(partial(open_volume, url))
+            self._look_job.ask(lambda abandoned: open_volume(url))
 
     def open(self) -> None:
         """Add the volume to the viewer, as chosen."""
@@ -153,15 +152,8 @@ class OpenWidget(DockWidget):
             return
         self.open_button.setEnabled(False)
         self.result.setText("Opening…")
-        self._open_job.ask(
-            partial(
-                excerpt_layers,
-                self._volume,
-                self.show_as.currentData(),
-                self._chosen_scales(),
-                box,
-            )
-        )
+        chosen = self._volume, self.show_as.currentData(), self._chosen_scales(), box
+        self._open_job.ask(lambda abandoned: excerpt_layers(*chosen))
 
     def _set_up_table(self) -> None:
         table = self.scales

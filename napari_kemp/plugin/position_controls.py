@@ -1,6 +1,5 @@
 """The part of the inspector that says where one is, and what values are there."""
 
-import threading
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,7 @@ from qtpy.QtWidgets import QApplication, QLineEdit
 from napari_kemp.errors import KempError
 from napari_kemp.plugin.channel_layers import ChannelLayers, Region
 from napari_kemp.plugin.controls import button, choice, message, page, row, with_tooltip
-from napari_kemp.plugin.latest import Latest
+from napari_kemp.plugin.latest import Abandoned, Latest
 from napari_kemp.plugin.position import as_text, go_to, view_centre, voxel_at, whole
 from napari_kemp.plugin.subject import Subject
 from napari_kemp.plugin.triple_edit import parse_triple
@@ -30,7 +29,6 @@ class PositionControls:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._stop_search = threading.Event()
         self.widget, layout = page()
         self.position = with_tooltip(
             QLineEdit(),
@@ -126,15 +124,11 @@ class PositionControls:
             self._complain(str(error))
             return
         axis = viewer.dims.order[-3] - (viewer.dims.ndim - 3)
-        self._stop_search.set()
-        self._stop_search = threading.Event()
-        self._search_job.ask(
-            partial(_next_with_data, affinities, region, axis, step, self._stop_search)
-        )
+        self._search_job.drop()
+        self._search_job.ask(partial(_next_with_data, affinities, region, axis, step))
 
     def close(self) -> None:
         """Stop to search and to read."""
-        self._stop_search.set()
         self._value_job.drop()
         self._search_job.drop()
 
@@ -184,29 +178,34 @@ class PositionControls:
 
 
 def _read_voxel(
-    affinities: ChannelLayers, level: int, voxel_xyz: tuple[int, int, int], order: str
+    affinities: ChannelLayers,
+    level: int,
+    voxel_xyz: tuple[int, int, int],
+    order: str,
+    abandoned: Abandoned,
 ) -> str:
     source = affinities.sources[0]
     finest = np.array(voxel_xyz[::-1]) - source.voxel_offset_xyz[::-1] + source.padding_zyx
     factor = affinities.factor_zyx(level)
-    at = tuple(int(each) for each in np.floor(finest / factor))
-    values = [float(np.asarray(channel[at])) for channel in affinities.levels[level]]
+    z, y, x = (int(each) for each in np.floor(finest / factor))
+    voxel = Region(level, (z, y, x), (z + 1, y + 1, x + 1))
+    values = [float(each) for each in affinities.read(voxel, abandoned).ravel()]
     told = "   ".join(f"{axis} {values[order.index(axis)]:.4f}" for axis in "xyz")
     coarse = f" (seen {factor[2]:.3g} × coarser)" if level else ""
     return f"voxel {as_text(voxel_xyz)}{coarse}\n{told}"
 
 
 def _next_with_data(
-    affinities: ChannelLayers, region: Region, axis: int, step: int, stop: threading.Event
+    affinities: ChannelLayers, region: Region, axis: int, step: int, abandoned: Abandoned
 ) -> tuple[ChannelLayers, int, float | None]:
     """Find the next section along an axis that is not empty, and its absolute voxel coordinate."""
     sections = affinities.levels[region.level][0].shape[axis]
     at = region.start_zyx[axis] + step
-    while 0 <= at < sections and not stop.is_set():
+    while 0 <= at < sections:
         start, end = list(region.start_zyx), list(region.stop_zyx)
         start[axis], end[axis] = at, at + 1
         section = Region(region.level, (start[0], start[1], start[2]), (end[0], end[1], end[2]))
-        if _has_data(affinities.read(section)):
+        if _has_data(affinities.read(section, abandoned)):
             place = affinities.place(section)
             return (
                 affinities,
