@@ -76,6 +76,7 @@ class View3D:
         self._hidden: list[Layer] = []
         self._selected: set[Layer] = set()
         self._camera: dict[str, Any] = {}
+        self._point: tuple[float, ...] = ()
         viewer.dims.events.ndisplay.connect(self._on_ndisplay, position="last")
 
     @property
@@ -109,6 +110,7 @@ class View3D:
         viewer = self._viewer
         camera = viewer.scene.camera
         self._camera = {"center": camera.center, "zoom": camera.zoom}
+        self._point = viewer.dims.point
         self._selected = set(viewer.layers.selection)
         self._hidden = [layer for layer in viewer.layers if layer.visible]
         for layer in self._hidden:
@@ -163,5 +165,7 @@ class View3D:
             layer, layer.opacity = self._segments
             self._segments = None
         viewer.layers.selection = {each for each in self._selected if each in viewer.layers}
+        if len(self._point) == viewer.dims.ndim:
+            viewer.dims.point = self._point
         viewer.scene.camera.center = self._camera["center"]
         viewer.scene.camera.zoom = self._camera["zoom"]
