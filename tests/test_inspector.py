@@ -1,5 +1,7 @@
 """The inspector in a real viewer: clicks and values in, layers and pixels out."""
 
+import itertools
+
 import numpy as np
 import pytest
 from napari.layers import Labels
@@ -137,6 +139,21 @@ def test_modes_show_what_they_say(viewer, inspector, neurites, mode, expected):
     np.testing.assert_allclose(layer.data, expected(neurites.affinities), rtol=1e-6)
     assert layer.name == f"net ({mode})"
     assert not any(each.visible for each in viewer.layers if each.name in ("net x", "net y"))
+
+
+def test_ways_of_one_value_a_voxel_share_a_layer(viewer, inspector, neurites, qtbot):
+    viewer.dims.set_point(0, (2 + 4) * 50)
+    choose(inspector.display.mode, "x")
+    layer, pictures = shown(viewer, inspector), []
+    for mode in ("y", "z", "boundary", "mean", "maximum", "x"):
+        choose(inspector.display.mode, mode)
+        # Inserting a layer and removing another would block the window.
+        assert shown(viewer, inspector) is layer
+        assert layer.name == f"net ({mode})"
+        settle(qtbot, inspector)
+        pictures.append(canvas(viewer))
+    for one, other in itertools.pairwise(pictures):
+        assert np.abs(one - other).max() > 60
 
 
 def test_only_one_layer_is_added_however_often_the_mode_changes(viewer, inspector):

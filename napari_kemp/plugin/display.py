@@ -124,17 +124,35 @@ class Display:
             The values to draw darkest and brightest.
         """
         before = self.layer if self.shown else None
-        layer = self._make(affinities, mode, convention, limits)
-        if before is not None and self._affinities is affinities:
-            layer.opacity, layer.visible = before.opacity, before.visible
-            at = self._viewer.layers.index(before)
+        same = self._affinities is affinities
+        levels = self._levels(affinities, mode, convention, limits)
+        if (
+            before is not None
+            and same
+            and before.rgb == (mode == "RGB")
+            and before.dtype == levels[0].dtype
+        ):
+            # Inserting a layer and removing another blocks the window, for longer than this.
+            layer = before
+            layer.data = _data(levels)
+            layer.name = f"{affinities.name} ({mode})"
+            layer.metadata = {VIEW_KEY: mode}
         else:
-            at = 1 + max(self._viewer.layers.index(own) for own in affinities.layers)
-        self._viewer.layers.insert(at, layer)
-        self.layer, self._affinities = layer, affinities
-        if before is not None:
-            self._viewer.layers.remove(before)
-        self._viewer.layers.selection = {layer}
+            layer = Image(
+                _data(levels),
+                rgb=mode == "RGB",
+                name=f"{affinities.name} ({mode})",
+                metadata={VIEW_KEY: mode},
+                multiscale=len(levels) > 1,
+                **({} if mode == "RGB" else {"contrast_limits": limits, "colormap": "gray"}),
+                **affinities.place(),
+            )
+            self._insert(layer, affinities, before, same)
+        own_range = affinities.layer.contrast_limits_range
+        if mode != "RGB" and own_range is not None:
+            low, high = (float(each) for each in own_range)
+            layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
+            layer.contrast_limits = limits
         for own in affinities.layers:
             own.visible = False
 
@@ -146,37 +164,39 @@ class Display:
             own.visible = True
         self.layer = self._composite = self._affinities = None
 
-    def _make(
+    def _insert(
+        self, layer: Image, affinities: ChannelLayers, before: Image | None, same: bool
+    ) -> None:
+        """Put a layer where the one before was, if that showed the same; else over its channels."""
+        layers = self._viewer.layers
+        if before is not None and same:
+            layer.opacity, layer.visible = before.opacity, before.visible
+            at = layers.index(before)
+        else:
+            at = 1 + max(layers.index(own) for own in affinities.layers)
+        layers.insert(at, layer)
+        self.layer, self._affinities = layer, affinities
+        if before is not None:
+            layers.remove(before)
+        layers.selection = {layer}
+
+    def _levels(
         self, affinities: ChannelLayers, mode: str, convention: Convention, limits: Limits
-    ) -> Image:
-        arguments: dict[str, Any] = {
-            "name": f"{affinities.name} ({mode})",
-            "multiscale": len(affinities.levels) > 1,
-            "metadata": {VIEW_KEY: mode},
-            **affinities.place(),
-        }
+    ) -> list[LazyMap]:
         self._composite = None
         if mode == "RGB":
             self._composite = Composite(limits)
             order = [convention.channel_of(axis) for axis in ("x", "y", "z")]
-            levels = [
+            return [
                 LazyMap(self._composite, [level[channel] for channel in order], components=3)
                 for level in affinities.levels
             ]
-            return Image(_data(levels), rgb=True, **arguments)
         if mode in MAPS:
             dtype = np.result_type(affinities.sources[0].dtype, np.float32)
-            levels = [LazyMap(MAPS[mode], level, dtype) for level in affinities.levels]
-        else:
-            channel = "xyz".index(mode) if convention.order == "xyz" else "zyx".index(mode)
-            dtype = affinities.sources[0].dtype
-            levels = [LazyMap(_same, [level[channel]], dtype) for level in affinities.levels]
-        layer = Image(_data(levels), contrast_limits=limits, colormap="gray", **arguments)
-        own_range = affinities.layer.contrast_limits_range
-        if own_range is not None:
-            low, high = (float(each) for each in own_range)
-            layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
-        return layer
+            return [LazyMap(MAPS[mode], level, dtype) for level in affinities.levels]
+        channel = convention.order.index(mode)
+        dtype = affinities.sources[0].dtype
+        return [LazyMap(_same, [level[channel]], dtype) for level in affinities.levels]
 
 
 def _data(levels: list[LazyMap]) -> LazyMap | list[LazyMap]:
