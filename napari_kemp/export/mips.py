@@ -39,9 +39,14 @@ def coarser_scales(base: dict[str, Any], mips: Mips) -> tuple[list[dict[str, Any
     ExportError
         If so many are not possible.
     """
-    if mips != "auto" and (isinstance(mips, bool | str) or mips is None or mips < 0):
-        raise ExportError(f"mips is a number of scales or 'auto', not {mips!r}")
-    mips = mips if mips == "auto" else whole("mips", mips)
+    if mips != "auto":
+        try:
+            number = whole("mips", mips)
+        except ExportError:
+            number = -1
+        if number < 0:
+            raise ExportError(f"mips is a number of scales or 'auto', not {mips!r}")
+        mips = number
     scales: list[dict[str, Any]] = []
     factors: list[Triple] = []
     finer = base
