@@ -9,7 +9,10 @@ import pytest
 from volumes import create_layers, make_volume
 
 from napari_kemp import ChunkError, open_volume, settings
+from napari_kemp.affinity import MAPS, Convention
 from napari_kemp.plugin import drawing, prefetch
+from napari_kemp.plugin.channel_layers import channels_of
+from napari_kemp.plugin.display import Display
 from napari_kemp.plugin.reader import get_reader
 from napari_kemp.precomputed import reader as reader_module
 from napari_kemp.precomputed.cache import shared_cache
@@ -57,6 +60,24 @@ def test_a_damaged_chunk_is_drawn_as_background_and_told_once(tmp_path, make_nap
         with pytest.raises(ChunkError, match="chunk 32-64_0-32_0-4"):
             read()
     np.testing.assert_array_equal(layers[0].data[1, 32:], good)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "boundary"])
+def test_maps_of_damaged_chunks_are_drawn_likewise(tmp_path, make_napari_viewer, said, mode):
+    volume = damaged_volume(tmp_path / "v")
+    viewer = make_napari_viewer(show=True)
+    layers = [viewer.add_layer(layer) for layer in create_layers(volume)]
+    display = Display(viewer)
+    display.show(channels_of(layers), mode, Convention(), (0.0, 1.0))
+    viewer.dims.set_point(0, 50)
+    drawn = display.layer._slice.image.raw
+    background = np.zeros((3, 1, 1)) if mode == "RGB" else MAPS[mode](*np.zeros((3, 1, 1)))
+    assert (drawn[:32, 32:] == background.T.squeeze()).all()
+    assert not (drawn[:32, :32] == background.T.squeeze()).all()
+    (message,) = [each for each in said if "32-64_0-32_0-4" in each]
+    assert message.startswith("Drawn as background: ")
+    with pytest.raises(ChunkError, match="chunk 32-64_0-32_0-4"):
+        np.asarray(display.layer.data[1])
 
 
 class Gate:

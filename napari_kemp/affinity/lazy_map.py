@@ -1,7 +1,8 @@
 """A function of arrays as an array: nothing is computed but what is looked at."""
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ class LazyMap:
             return None
         return (*chunks, *(() if self._components is None else (self._components,)))
 
-    def __getitem__(self, key: Any) -> "LazyMap":
+    def __getitem__(self, key: Any) -> Self:
         # All components of a voxel are computed together, so that a key must not reach them.
         keys = key if isinstance(key, tuple) else (key,)
         spatial = self.ndim - (self._components is not None)
@@ -79,9 +80,9 @@ class LazyMap:
             if keys[-1] not in (slice(None), Ellipsis):
                 raise IndexError("components of a voxel are read together: index with ':'")
             keys = keys[:spatial]
-        return LazyMap(
-            self._function, [array[keys] for array in self._arrays], self.dtype, self._components
-        )
+        part = copy.copy(self)
+        part._arrays = tuple(array[keys] for array in self._arrays)
+        return part
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError("computed values cannot be changed: make an array of them first")
@@ -96,8 +97,11 @@ class LazyMap:
     ) -> NDArray[Any]:
         if copy is False:
             raise ValueError("computed values become an array only by computing them")
-        values = self._function(*(np.asarray(array) for array in self._arrays))
-        return np.asarray(values, self.dtype if dtype is None else dtype)
+        values = self._compute([np.asarray(array) for array in self._arrays])
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+    def _compute(self, arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.asarray(self._function(*arrays), self.dtype)
 
     def __repr__(self) -> str:
         name = getattr(self._function, "__name__", repr(self._function))

@@ -13,7 +13,7 @@ from napari.layers import Image, Layer
 from napari.qt.threading import GeneratorWorker, create_worker
 from qtpy.QtWidgets import QCheckBox, QProgressBar, QVBoxLayout
 
-from napari_kemp.affinity import Difference, LazyMap, largest_difference, measure_difference
+from napari_kemp.affinity import Difference, largest_difference, measure_difference
 from napari_kemp.errors import KempError
 from napari_kemp.plugin.channel_layers import (
     VIEW_KEY,
@@ -25,6 +25,7 @@ from napari_kemp.plugin.channel_layers import (
 from napari_kemp.plugin.common_box import CommonBox, common_box
 from napari_kemp.plugin.controls import button, choice, form, message, row, with_tooltip
 from napari_kemp.plugin.dock_widget import DockWidget
+from napari_kemp.plugin.map_view import MapView
 from napari_kemp.plugin.position import as_text, go_to
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class CompareWidget(DockWidget):
             return
         if self._layer is not None and self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
-        levels = [LazyMap(largest_difference, [*a, *b]) for a, b in common.levels]
+        levels = [MapView(largest_difference, [*a, *b]) for a, b in common.levels]
         largest = 1.0
         limits = common.one.layer.contrast_limits_range
         if limits is not None:

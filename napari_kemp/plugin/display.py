@@ -7,8 +7,9 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_kemp.affinity import MAPS, Convention, LazyMap
+from napari_kemp.affinity import MAPS, Convention
 from napari_kemp.plugin.channel_layers import VIEW_KEY, ChannelLayers
+from napari_kemp.plugin.map_view import MapView
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -182,22 +183,22 @@ class Display:
 
     def _levels(
         self, affinities: ChannelLayers, mode: str, convention: Convention, limits: Limits
-    ) -> list[LazyMap]:
+    ) -> list[MapView]:
         self._composite = None
         if mode == "RGB":
             self._composite = Composite(limits)
             order = [convention.channel_of(axis) for axis in ("x", "y", "z")]
             return [
-                LazyMap(self._composite, [level[channel] for channel in order], components=3)
+                MapView(self._composite, [level[channel] for channel in order], components=3)
                 for level in affinities.levels
             ]
         if mode in MAPS:
             dtype = np.result_type(affinities.sources[0].dtype, np.float32)
-            return [LazyMap(MAPS[mode], level, dtype) for level in affinities.levels]
+            return [MapView(MAPS[mode], level, dtype) for level in affinities.levels]
         channel = convention.order.index(mode)
         dtype = affinities.sources[0].dtype
-        return [LazyMap(_same, [level[channel]], dtype) for level in affinities.levels]
+        return [MapView(_same, [level[channel]], dtype) for level in affinities.levels]
 
 
-def _data(levels: list[LazyMap]) -> LazyMap | list[LazyMap]:
+def _data(levels: list[MapView]) -> MapView | list[MapView]:
     return levels if len(levels) > 1 else levels[0]
