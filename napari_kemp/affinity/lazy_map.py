@@ -7,8 +7,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kemp.array_facts import ArrayFacts
 
-class LazyMap:
+
+class LazyMap(ArrayFacts):
     """The values of a function, voxel by voxel, of arrays that have the same shape.
 
     Indexing gives another of its kind; `numpy.asarray` reads the arrays, and only there, and calls
@@ -41,7 +43,7 @@ class LazyMap:
         self._function = function
         self._arrays = tuple(arrays)
         self._components = components
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self._dtype: np.dtype[Any] = np.dtype(dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,19 +52,9 @@ class LazyMap:
         return (*(int(n) for n in self._arrays[0].shape), *own)
 
     @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return int(np.prod(self.shape, dtype=object))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that all values would take in memory."""
-        return self.size * int(self.dtype.itemsize)
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self._dtype
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
@@ -86,11 +78,6 @@ class LazyMap:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError("computed values cannot be changed: make an array of them first")
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of an array without axes")
-        return self.shape[0]
 
     def __array__(
         self, dtype: np.dtype[Any] | None = None, copy: bool | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_kemp.array_facts import ArrayFacts
 from napari_kemp.plugin.drawing import drawing_options
 from napari_kemp.plugin.prefetch import scrolling_of
 from napari_kemp.precomputed.reader import ReadOptions
@@ -17,7 +18,7 @@ class Source:
     """Stands for the volume that a layer shows."""
 
 
-class LevelView:
+class LevelView(ArrayFacts):
     """One channel of a scale, or all of them, in a box that may be larger than the volume.
 
     Indexing gives another view and reads nothing; `numpy.asarray` reads, and only what the view
@@ -62,21 +63,6 @@ class LevelView:
         return tuple(len(axis) for axis in self._axes if isinstance(axis, range))
 
     @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return int(np.prod(self.shape, dtype=object))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the whole view would take in memory."""
-        return self.size * self.dtype.itemsize
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the values."""
         dtype: np.dtype[Any] = np.dtype(self._array.dtype)
@@ -108,11 +94,6 @@ class LevelView:
             "an opened volume cannot be changed in place: paint on a layer of its own, such as "
             "Labels(numpy.asarray(layer.data))"
         )
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a view without axes")
-        return self.shape[0]
 
     def __array__(
         self, dtype: np.dtype[Any] | None = None, copy: bool | None = None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from napari_kemp import settings
+from napari_kemp.array_facts import ArrayFacts
 from napari_kemp.precomputed.cache import Piece
 from napari_kemp.precomputed.grid import Triple
 from napari_kemp.precomputed.memory import physical_bytes
@@ -22,7 +23,7 @@ def flip_axes(array: NDArray[Any]) -> NDArray[Any]:
     return array.T
 
 
-class LazyArray:
+class LazyArray(ArrayFacts):
     """A scale of a volume as a read-only array (c, z, y, x) that reads what it is indexed with.
 
     Costs the same for 10 chunks and for 10 billion. What is indexed is read, decoded and returned
@@ -74,21 +75,6 @@ class LazyArray:
         """Type of the values."""
         return self._reader.dtype
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all values, were they in memory."""
-        return self.size * self.dtype.itemsize
-
     def channel(self, index: int) -> "LazyArray":
         """Return one channel as a lazy array (z, y, x); it shares all chunks with this one.
 
@@ -100,9 +86,6 @@ class LazyArray:
         if self._channel is not None or not 0 <= index < self._reader.num_channels:
             raise IndexError(f"there is no channel {index} in an array of shape {self.shape}")
         return LazyArray(self._reader, index)
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __repr__(self) -> str:
         axes = "czyx" if self._channel is None else "zyx"
