@@ -54,7 +54,7 @@ def test_a_number_of_scales_is_a_number_or_an_error():
     with pytest.raises(ExportError, match="after 3 there is one voxel left"):
         scales((8, 8, 1), (1, 1, 1), 4)
     for wrong in (-1, 1.5, True, "all"):
-        with pytest.raises(ExportError, match="a number of scales or 'auto'"):
+        with pytest.raises(ExportError, match="a whole number of scales or 'auto'"):
             scales((8, 8, 8), (1, 1, 1), wrong)
 
 

@@ -45,7 +45,7 @@ def coarser_scales(base: dict[str, Any], mips: Mips) -> tuple[list[dict[str, Any
         except ExportError:
             number = -1
         if number < 0:
-            raise ExportError(f"mips is a number of scales or 'auto', not {mips!r}")
+            raise ExportError(f"mips is a whole number of scales or 'auto', not {mips!r}")
         mips = number
     scales: list[dict[str, Any]] = []
     factors: list[Triple] = []
