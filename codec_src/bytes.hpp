@@ -110,6 +110,7 @@ class ByteBuffer {
   void grow(std::size_t least) {
     // realloc, not vector: large buffers then move by page tables and are never zero-filled.
     const std::size_t size = least + least / 2;
+    if (size_ == 0) std::free(std::exchange(block_, {}).start);  // spare memory, nothing to move
     void* moved = std::realloc(block_.start, size);
     if (moved == nullptr) throw std::bad_alloc();
     block_ = {static_cast<std::uint8_t*>(moved), size};
