@@ -21,6 +21,8 @@ STRESS_SECONDS ?= 600
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 XVFB := QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1280x900x24"
 FUZZ = $(MAKE) -C tests/fuzz BUILD=$(abspath build/fuzz) PYTHON=$(abspath $(BIN))/python
+# A file is for one process: what its tests share is made once.
+IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 SANITIZED := build/sanitized
 CODEC_TESTS := tests/test_fpzip.py tests/test_kempressed.py tests/test_lanes.py \
 	tests/test_section_table.py tests/test_parts.py tests/test_fixtures.py tests/test_damage.py
@@ -33,8 +35,9 @@ demo: $(VENV)/.demo
 	rm -rf "$(OUT)/screenshot.png" "$(OUT)/kempressed"
 	$(BIN)/napari-kemp demo $(DATA) --screenshot "$(OUT)/screenshot.png" --export "$(OUT)/kempressed"
 
+# Every process has a display of its own.
 test: $(VENV)/.dev fuzz-smoke sanitize
-	$(XVFB) $(BIN)/pytest
+	QT_QPA_PLATFORM=xcb $(BIN)/pytest $(IN_PARALLEL)
 
 fuzz: $(VENV)/.fuzz
 	$(FUZZ) SECONDS=$(FUZZ_SECONDS) all
@@ -57,7 +60,7 @@ sanitize: $(SANITIZED)/.built
 	PYTHONPATH="$(SANITIZED):$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
-	$(PYTHON) -P -m pytest -p no:cacheprovider \
+	$(PYTHON) -P -m pytest -p no:cacheprovider --no-xvfb $(IN_PARALLEL) \
 	  -k "not memory and not refused_by_the_grid" $(CODEC_TESTS)
 
 # Long use: 2,000 steps through three layers in a real window, 200 volumes opened and closed, and
