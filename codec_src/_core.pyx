@@ -1,11 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """Binding of the C++ core: bytes and four-axis arrays in the stream's order x, y, z, field."""
 
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libcpp cimport bool
 from libcpp.string cimport string
+from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
 from napari_kemp.errors import CodecError
@@ -110,6 +112,16 @@ cdef extern from "codec.hpp" namespace "kemp" nogil:
     ) except +translate
 
 
+cdef extern from "census.hpp" namespace "kemp" nogil:
+    cppclass Census:
+        uint64_t outside
+        uint64_t nan
+        uint64_t infinite
+        float rounding
+
+    Census take_census(const ConstArray&, const Extent&)
+
+
 cdef extern from "crc32c.hpp" namespace "kemp" nogil:
     uint32_t crc32c "kemp::crc32c"(const uint8_t*, size_t)
     uint32_t crc32c_portable "kemp::crc32c_portable"(const uint8_t*, size_t)
@@ -189,15 +201,27 @@ cdef StreamHeader make_header(bint is_double, unsigned precision, shape) except 
     return header
 
 
-def encode_arrays(list arrays, bint is_double, unsigned precision, bint plus_two):
-    """Return (stream, states) of each array. All have axes x, y, z, field, and one shape.
+cdef class Encoded:
+    """A stream where the core wrote it: a buffer, of which whoever keeps it makes bytes.
 
-    The states are those of the coder at the start of each field.
+    So that what is stored behind the stream costs no second copy. `states` are those of the coder
+    at the start of each field.
     """
+    cdef ByteBuffer stream
+    cdef readonly bytes states
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        PyBuffer_FillInfo(
+            buffer, self, <void*> self.stream.data(), <Py_ssize_t> self.stream.size(), 1, flags)
+
+
+def encode_arrays(list arrays, bint is_double, unsigned precision, bint plus_two):
+    """Return an `Encoded` of each array. All have axes x, y, z, field, and one shape."""
     cdef size_t count = len(arrays)
     cdef size_t i
     cdef vector[EncodeJob] jobs
     cdef StreamHeader header
+    cdef Encoded encoded
     if count == 0:
         return []
     header = make_header(is_double, precision, arrays[0].shape)
@@ -211,12 +235,26 @@ def encode_arrays(list arrays, bint is_double, unsigned precision, bint plus_two
         encode(header, transform_of(plus_two), jobs.data(), count)
     streams = []
     for i in range(count):
-        streams.append((
-            PyBytes_FromStringAndSize(
-                <const char*> jobs[i].out.data(), <Py_ssize_t> jobs[i].out.size()),
-            states_of(jobs[i].fields),
-        ))
+        encoded = Encoded()
+        encoded.stream = move(jobs[i].out)
+        encoded.states = states_of(jobs[i].fields)
+        streams.append(encoded)
     return streams
+
+
+def census(array):
+    """Return (outside, nan, infinite, rounding) of an array of four axes, float32.
+
+    How many samples are finite but below 0 or above 1, are NaN, or are infinite, and the largest
+    difference between a finite one and what a kempressed stream holds of it.
+    """
+    cdef EncodeJob job
+    cdef StreamHeader header = make_header(False, 0, array.shape)
+    cdef Census found
+    set_source[float](job, array)
+    with nogil:
+        found = take_census(job.array, header.extent)
+    return found.outside, found.nan, found.infinite, found.rounding
 
 
 def stream_header(const uint8_t[::1] data):

@@ -192,10 +192,14 @@ def encode_all(
         is_double = pair[0].dtype == np.float64
         streams = _core.encode_arrays(pair, is_double, precision, plus_two)
         if not seekable:
-            return [stream for stream, _ in streams]
+            return [bytes(stream) for stream in streams]
+        tables = (
+            SectionTable.of_stream(stream, list(_STATE.iter_unpack(stream.states)))
+            for stream in streams
+        )
         return [
-            stream + SectionTable.of_stream(stream, list(_STATE.iter_unpack(states))).to_bytes()
-            for stream, states in streams
+            b"".join((stream, table.to_bytes()))
+            for stream, table in zip(streams, tables, strict=True)
         ]
 
     return [stream for pair in map_threads(encode_pair, pairs, threads) for stream in pair]
