@@ -145,8 +145,13 @@ KEMP_INLINE void encode_row_inline(const StreamHeader& header, const EncodeJob* 
                                    std::vector<Lane<Types>>& lanes, std::uint32_t y,
                                    std::uint32_t z, std::uint32_t field) {
   const typename Types::Residual residual(header.bits());
-  for (std::size_t n = 0; n < lanes.size(); ++n)
-    prepare_row(header, lanes[n], y, jobs[n].array.row(y, z, field), jobs[n].array.strides[0]);
+  for (std::size_t n = 0; n < lanes.size(); ++n) {
+    const ConstArray& array = jobs[n].array;
+    if (y + 1 < header.extent[1])
+      prefetch_row<typename Types::Real>(array.row(y + 1, z, field), array.strides[0],
+                                         header.extent[0]);
+    prepare_row(header, lanes[n], y, array.row(y, z, field), array.strides[0]);
+  }
   if (lanes.size() == 2)
     code_two_rows(residual, lanes[0], lanes[1], header.extent[0]);
   else

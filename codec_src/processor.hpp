@@ -9,12 +9,14 @@
 #define KEMP_LAMBDA_INLINE
 #define KEMP_UNLIKELY(condition) (condition)
 #define KEMP_RESTRICT __restrict
+#define KEMP_PREFETCH(address) static_cast<void>(address)
 #else
 #define KEMP_INLINE inline __attribute__((always_inline))
 #define KEMP_NOINLINE __attribute__((noinline))
 #define KEMP_LAMBDA_INLINE __attribute__((always_inline))
 #define KEMP_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define KEMP_RESTRICT __restrict__
+#define KEMP_PREFETCH(address) __builtin_prefetch(address)
 #endif
 
 // A build without the flags for the lanes' files, or for two architectures at once, goes without.

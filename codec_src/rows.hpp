@@ -56,6 +56,15 @@ struct PlusTwo {
   }
 };
 
+// Asks for a row that is read soon. Processors foresee the rest of a row, but not the next one of
+// an array that is cut out of a larger one.
+template <class Real>
+KEMP_INLINE void prefetch_row(const char* row, std::ptrdiff_t stride, std::size_t nx) {
+  constexpr std::size_t kCacheLine = 64;
+  if (stride != static_cast<std::ptrdiff_t>(sizeof(Real))) return;
+  for (std::size_t at = 0; at < nx * sizeof(Real); at += kCacheLine) KEMP_PREFETCH(row + at);
+}
+
 template <class Shift, class Real>
 KEMP_INLINE void load_row(const char* row, std::ptrdiff_t stride, Real* samples, std::size_t nx) {
   if (stride == sizeof(Real)) {

@@ -108,3 +108,38 @@ def test_damage_is_an_error():
     for damaged in (stream[:-1], stream + b"\0", stream[: len(stream) // 2], b""):
         with pytest.raises(CodecError):
             kempressed.decode(damaged)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=4, max_dims=4, min_side=1, max_side=20),
+        elements=st.one_of(
+            st.floats(0, 1, width=32),
+            st.floats(width=32),
+            st.sampled_from([0.0, -0.0, 1.0, -1e-45, np.nextafter(np.float32(1), 2), np.nan]),
+        ),
+    ),
+    st.permutations(range(4)),
+    st.sampled_from([1, -1, 2]),
+)
+def test_a_survey_tells_what_encoding_would_do(array, order, step):
+    chunk = array.transpose(order)[::step]
+    finite = chunk[np.isfinite(chunk)].astype(np.float64)
+    decoded = kempressed.decode(kempressed.encode(chunk))
+    error = np.abs(decoded[np.isfinite(chunk)] - finite).max(initial=0.0)
+    assert kempressed.survey(chunk) == (
+        np.count_nonzero((finite < 0) | (finite > 1)),
+        np.count_nonzero(np.isnan(chunk)),
+        np.count_nonzero(np.isinf(chunk)),
+        error,
+    )
+
+
+def test_a_survey_counts_in_rows_of_any_length():
+    for length in (*range(1, 40), 1000):
+        chunk = np.full((length, 9, 2), 0.5, np.float32)
+        chunk[-1, ::2] = 2
+        chunk[0, 8, 1] = np.nan
+        assert kempressed.survey(chunk)[:3] == (10 - (length == 1), 1, 0)

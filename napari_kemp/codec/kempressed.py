@@ -9,12 +9,12 @@ again changes nothing more. Both steps are part of the pass over the samples and
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_kemp.codec import _streams
+from napari_kemp.codec import _core, _streams
 from napari_kemp.codec._streams import FieldStarts, Header
 from napari_kemp.codec.section_table import Section
 from napari_kemp.errors import CodecError
@@ -22,7 +22,33 @@ from napari_kemp.errors import CodecError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["decode", "decode_many", "decode_sections", "encode", "encode_many", "header"]
+__all__ = [
+    "Survey",
+    "decode",
+    "decode_many",
+    "decode_sections",
+    "encode",
+    "encode_many",
+    "header",
+    "survey",
+]
+
+
+class Survey(NamedTuple):
+    """What there is in an array beside affinities, and what kempressing it rounds away.
+
+    Attributes
+    ----------
+    outside, nan, infinite
+        How many values are finite but below 0 or above 1, are NaN, or are infinite.
+    max_abs_error
+        Largest difference between a finite value and what it is decoded to. NaN and infinity stay.
+    """
+
+    outside: int
+    nan: int
+    infinite: int
+    max_abs_error: float
 
 
 def encode(array: ArrayLike, *, seekable: bool = False) -> bytes:
@@ -115,6 +141,22 @@ def encode_many(
     float32 = (np.dtype(np.float32),)
     samples = [_swap_z_and_c(_streams.as_samples(array, allowed=float32)) for array in arrays]
     return _streams.encode_all(samples, 0, True, seekable, threads)
+
+
+def survey(array: ArrayLike) -> Survey:
+    """Look at a chunk in one pass, at the speed of memory and without encoding anything.
+
+    Parameters
+    ----------
+    array
+        float32, one to four axes in any order, any strides; fastest where the first is adjacent.
+
+    Raises
+    ------
+    CodecError
+        If the array is not float32.
+    """
+    return Survey(*_core.census(_streams.as_samples(array, allowed=(np.dtype(np.float32),))))
 
 
 def decode_many(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Half a step of the sums, 2 to 3, of values from 0 to 1: none of them is rounded by more.
-_UNIT_ERROR = 2.0**-23
+from napari_kemp.codec import kempressed
+
 # Values looked at together: their scratch arrays stay in the processor's cache.
 _TOGETHER = 1 << 17
 
@@ -75,11 +75,9 @@ def take_census(values: NDArray[Any], chunk: NDArray[Any], encoding: str) -> Cen
         return Census(values.size)
     census = Census(values.size)
     if values.dtype == chunk.dtype == np.float32:
-        scratch = np.empty(max(_TOGETHER, values.shape[-1]), np.float32)
-        for slab in _slabs(values):
-            known = census.max_abs_error if encoding == "kempressed" else np.inf
-            census += _quick(slab, encoding == "kempressed", known, scratch)
-        return census
+        found = kempressed.survey(values.T)
+        error = found.max_abs_error if encoding == "kempressed" else 0.0
+        return Census(values.size, found.outside, found.nan, found.infinite, error)
     for source, converted in zip(_slabs(values), _slabs(chunk), strict=True):
         census += _kinds(source)
         census += _difference(source, _stored_values(converted, encoding))
@@ -117,35 +115,6 @@ def _difference(values: NDArray[Any], stored: NDArray[Any]) -> Census:
     difference[same] = 0.0
     difference[np.isnan(difference)] = np.inf
     return Census(max_abs_error=float(difference.max(initial=0.0)))
-
-
-def _quick(
-    slab: NDArray[np.float32], rounded: bool, known_error: float, scratch: NDArray[np.float32]
-) -> Census:
-    """Look at float32 values that are stored as such, in as few passes as tell it exactly.
-
-    Errors are left out where none can be larger than one that is known.
-    """
-    # Comparisons with NaN are false.
-    if known_error >= _UNIT_ERROR and slab.min() >= 0 and slab.max() <= 1:
-        return Census()
-    sums = scratch[: slab.size].reshape(slab.shape)
-    np.add(slab, np.float32(2), out=sums)
-    low, high = sums.min(), sums.max()  # NaN if one of the values is
-    if not (np.isfinite(low) and np.isfinite(high)):
-        census = _kinds(slab)
-        return census + _difference(slab, _stored_values(slab, "kempressed")) if rounded else census
-    outside = 0
-    # Where a sum is 2 or 3, the value may have been a little below 0 or above 1.
-    if low <= 2 or high >= 3:
-        outside = int(np.count_nonzero((slab < 0) | (slab > 1)))
-    if not rounded:
-        return Census(outside=outside)
-    # A value and what it is rounded to are so near each other that their difference is exact.
-    np.subtract(sums, np.float32(2), out=sums)
-    np.subtract(sums, slab, out=sums)
-    error = max(float(sums.max()), -float(sums.min()))
-    return Census(outside=outside, max_abs_error=error)
 
 
 def _kinds(values: NDArray[Any]) -> Census:
