@@ -40,17 +40,27 @@ class _ThreadWriter:
             try:
                 # What waits for its turn is not worth waiting for, on a server that is gone.
                 if not self._failed.is_set():
+                    self._trim()
                     for chunk in action():
                         self._events.put(chunk)
             except BaseException as error:
                 self._failed.set()
                 self._events.put(error)
             finally:
-                if self._large:
-                    _trim_memory()
+                self._trim()
                 self._room.release()
 
         self._pool.submit(run)
+
+    def _trim(self) -> None:
+        """Give memory that was freed back to the system, where it is not given back by itself.
+
+        The C library of Linux keeps up to 64 MB for each thread that freed as much, ours and those
+        of TensorStore: what encoding left, beside a shard to write, and what writing left after it.
+        """
+        trim = getattr(_C_LIBRARY, "malloc_trim", None)
+        if self._large and trim is not None:
+            trim(0)
 
     def done(self, chunk: SavedChunk) -> None:
         self._events.put(chunk)
@@ -58,17 +68,6 @@ class _ThreadWriter:
     def close(self) -> None:
         """Wait until all is written."""
         self._pool.shutdown(wait=True)
-
-
-def _trim_memory() -> None:
-    """Give memory that was freed back to the system, where it is not given back by itself.
-
-    The C library of Linux keeps up to 64 MB for each thread that freed as much, ours and those of
-    TensorStore.
-    """
-    trim = getattr(_C_LIBRARY, "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def run_on_threads(
