@@ -50,12 +50,12 @@ def test_a_stopped_save_is_resumed_to_the_same_bytes(tmp_path, sharded):
 def test_killed_at_random_moments(tmp_path):
     random.seed(1)
     killer = Killer(tmp_path)
-    kills = [killer.kill(killer.seconds * (n + random.random()) / 6) for n in range(6)]
+    kills = [killer.kill((n + random.random()) / 6) for n in range(6)]
     assert any(kill.chunks for kill in kills)
     assert sum(kill.kept for kill in kills) > 0
     old = {"encoding": "raw", "chunk_size": (32, 32, 16), "resolution": (8, 8, 40)}
     for n in range(2):
-        killer.kill(killer.seconds * (n + random.random()) / 8, over=old)
+        killer.kill((n + random.random()) / 8, over=old)
 
 
 def test_nothing_is_written_again_that_is_there(tmp_path, whole):
