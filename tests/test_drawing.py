@@ -295,10 +295,13 @@ def test_what_was_scrolled_past_is_given_up(
     del notification_manager.records[records:]
 
 
-def test_the_next_sections_are_read_ahead(tmp_path, make_napari_viewer, qtbot):
+@pytest.mark.parametrize("mode", ["own layers", "RGB", "boundary"])
+def test_the_next_sections_are_read_ahead(tmp_path, make_napari_viewer, qtbot, mode):
     volume = make_volume(tmp_path / "v", size=(64, 64, 60), offset=(0, 0, 0), levels=1)
     viewer = make_napari_viewer()
     layers = [viewer.add_layer(layer) for layer in create_layers(volume)]
+    if mode != "own layers":
+        Display(viewer).show(channels_of(layers), mode, Convention(), (0.0, 1.0))
     reader = volume.scales[0]._reader
 
     def kept(z):
@@ -312,5 +315,4 @@ def test_the_next_sections_are_read_ahead(tmp_path, make_napari_viewer, qtbot):
     viewer.dims.set_point(0, 40 * 50)
     qtbot.waitUntil(lambda: kept(39), timeout=5000)
     assert not kept(48) and not kept(35)
-    assert layers
     prefetch._one_thread().submit(int).result()

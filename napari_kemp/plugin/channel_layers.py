@@ -306,6 +306,9 @@ class _FourAxes:
         """Read values; other libraries know no options, and cannot be stopped."""
         return self[key]
 
+    def prefetch(self, key: tuple[int | slice, ...], options: ReadOptions) -> None:
+        """Do nothing: what is read would not be kept."""
+
 
 def _pieces(region: Region, chunks: Any) -> Iterator[tuple[slice, ...]]:
     """Cut a region into boxes of whole chunks, in the order in which the chunks lie."""

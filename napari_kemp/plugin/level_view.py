@@ -108,6 +108,10 @@ class LevelView(ArrayFacts):
         """Read what the view covers, as `numpy.asarray` does, with options."""
         return self._values(options, drawn=False)
 
+    def draw(self, options: ReadOptions) -> NDArray[Any]:
+        """Read what the view covers for the canvas: what is scrolled to next is read ahead."""
+        return self._values(options, drawn=True)
+
     def _values(self, options: ReadOptions | None, *, drawn: bool) -> NDArray[Any]:
         ranges = [range(axis, axis + 1) if isinstance(axis, int) else axis for axis in self._axes]
         flips = tuple(slice(None, None, -1 if axis.step < 0 else 1) for axis in ranges)

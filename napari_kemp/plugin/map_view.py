@@ -15,8 +15,9 @@ from napari_kemp.precomputed.reader import ReadOptions
 class MapView(LazyMap):
     """A `LazyMap` that is drawn as its channels are.
 
-    On the canvas, what cannot be read is background, which is reported once, and what the user has
-    scrolled past is given up. Everybody else gets complete values or an error.
+    On the canvas, what cannot be read is background, which is reported once, what the user has
+    scrolled past is given up, and what comes next is read ahead. Everybody else gets complete
+    values or an error.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -34,4 +35,4 @@ class MapView(LazyMap):
 
 
 def _drawn(array: Any, options: ReadOptions) -> NDArray[Any]:
-    return array.read(options) if isinstance(array, LevelView) else np.asarray(array)
+    return array.draw(options) if isinstance(array, LevelView) else np.asarray(array)
