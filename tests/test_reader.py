@@ -176,6 +176,48 @@ def test_the_viewer_opens_folders_info_files_and_urls(plugin, make_napari_viewer
         assert Path(layer.metadata["napari_kemp"]["url"]).name == "affinities"
 
 
+def test_volumes_that_are_opened_together_lie_on_each_other(plugin, make_napari_viewer, tmp_path):
+    # A block of the same nanometres, in voxels of 4 nm and of 8 nm.
+    place = {4: (slice(2, 3), slice(10, 20), slice(30, 50))}
+    place[8] = (slice(2, 3), slice(5, 10), slice(15, 25))
+    for name, step, members in (
+        ("net", 8, {"num_channels": 3, "encoding": "kempressed", "data_type": "float32"}),
+        ("cells", 8, {"encoding": "raw", "data_type": "uint32", "layer_type": "segmentation"}),
+        ("em", 4, {"encoding": "raw", "data_type": "uint8"}),
+    ):
+        offset = (160 // step, -80 // step, 7)
+        members = {"num_channels": 1, **members}
+        size = (320 // step, 160 // step, 4)
+        created = create_volume(
+            tmp_path / name,
+            size=size,
+            resolution=(step, step, 40),
+            voxel_offset=offset,
+            chunk_size=(16, 16, 4),
+            **members,
+        )
+        values = np.zeros((members["num_channels"], *size[::-1]), members["data_type"])
+        values[:, *place[step]] = 255 if name == "em" else 1
+        created.scales[0].write(values, offset)
+    viewer = make_napari_viewer(show=True)
+    viewer.open(
+        [str(tmp_path / name) for name in ("net", "cells", "em")], stack=True, plugin="napari-kemp"
+    )
+    assert [layer.name for layer in viewer.layers] == ["em", "net x", "net y", "net z", "cells"]
+    viewer.dims.set_point(0, (7 + 2) * 40)
+    viewer.scene.camera.zoom = 1.5
+    boxes = []
+    for shown in viewer.layers:
+        for layer in viewer.layers:
+            layer.visible = layer is shown
+        bright = viewer.screenshot(flash=False)[..., :3].max(axis=-1) > 80
+        rows, columns = np.nonzero(bright)
+        assert bright.sum() == pytest.approx(20 * 4 * 1.5 * 10 * 4 * 1.5, rel=0.1)
+        boxes.append((rows.min(), rows.max(), columns.min(), columns.max()))
+    # napari draws a voxel around its coordinate: one of 8 nm begins 2 nm before one of 4 nm.
+    assert np.ptp(boxes, axis=0).max() <= 2 * 1.5 + 1
+
+
 def test_dropping_a_folder_opens_it(plugin, make_napari_viewer, volume):
     from napari.settings import get_settings
     from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from napari_kemp.plugin.layers import LayerData, volume_layers
+from napari_kemp.plugin.origin import origin_of
 from napari_kemp.precomputed import transport
 from napari_kemp.precomputed.volume import INFO_LIMIT_BYTES
 
@@ -46,7 +47,7 @@ def get_reader(path: PathOrPaths) -> ReaderFunction | None:
 
 
 def open_layers(urls: Sequence[str]) -> list[LayerData]:
-    """Open volumes, and describe the layers that show them.
+    """Open volumes, and describe the layers that show them: images lie below all else.
 
     Of remote volumes the window stays alive meanwhile, and slicing is moved to the background.
     Where coarse levels are samples, that is said.
@@ -69,7 +70,14 @@ def open_layers(urls: Sequence[str]) -> list[LayerData]:
     else:
         opened = layers()
     say_what_is_sampled(opened)
-    return opened
+    # Of volumes of one place that lie on each other, the image would cover what is below it.
+    return sorted(opened, key=lambda layer: not _is_plain_image(layer))
+
+
+def _is_plain_image(layer: LayerData) -> bool:
+    _, arguments, layer_type = layer
+    origin = origin_of(arguments["metadata"])
+    return layer_type == "image" and origin is not None and origin["num_channels"] == 1
 
 
 def _read(urls: list[str], path: PathOrPaths) -> list[LayerData]:
