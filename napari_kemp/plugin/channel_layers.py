@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from napari_kemp.errors import ExportError, KempError
 from napari_kemp.plugin.channel_groups import group_channels, group_name
 from napari_kemp.plugin.field_of_view import field_of_view
-from napari_kemp.plugin.layer_source import LayerSource, layer_source, refuse_mixed
+from napari_kemp.plugin.layer_source import LayerSource, refuse_mixed
 from napari_kemp.plugin.level_view import LevelView
+from napari_kemp.plugin.turned import Affine, along_own_axes, same_affine, section_axis
 from napari_kemp.precomputed.reader import AbandonedError, ReadOptions
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class ChannelLayers:
         The layers, in the order of the channels.
     sources
         What there is to read of each.
+    affine
+        How the axes of the sources lie in the world: along its own, unless the layers are turned.
     most_channels
         How many channels to take of one layer with four axes, the first ones.
     """
@@ -76,6 +79,7 @@ class ChannelLayers:
     name: str
     layers: tuple[Layer, ...]
     sources: tuple[LayerSource, ...]
+    affine: Affine
     most_channels: int = 3
 
     @property
@@ -137,8 +141,8 @@ class ChannelLayers:
 
     def place(self, region: Region | None = None) -> dict[str, Any]:
         """Describe a layer that lies where the volume does, or where a region of it does."""
-        layer = self.layer
-        scale, translate = np.array(layer.scale[-3:]), np.array(layer.translate[-3:])
+        layer, source = self.layer, self.sources[0]
+        scale, translate = np.array(source.scale_zyx), np.array(source.translate_zyx)
         if region is not None:
             factor = self.factor_zyx(region.level)
             # A voxel is drawn around its coordinate, so that a coarse one lies in the middle of
@@ -148,6 +152,7 @@ class ChannelLayers:
         return {
             "scale": scale,
             "translate": translate,
+            "affine": self.affine,
             "units": layer.units[-3:],
             "axis_labels": layer.axis_labels[-3:],
         }
@@ -163,12 +168,32 @@ class ChannelLayers:
         if viewer.dims.ndisplay != 2:
             raise ViewError("Switch the viewer to 2D first.")
         source = self.sources[0]
+        self.section_axis(viewer)
         try:
-            box = field_of_view(viewer, self.layer, source, this_section=this_section)
+            box = field_of_view(
+                viewer, self.layer, source, this_section=this_section, affine=self.affine
+            )
         except ExportError:
             raise ViewError(f"Nothing of {self.name} is in the field of view.") from None
         start, stop = (np.array(corner[::-1]) + source.padding_zyx for corner in box)
         return _triple(start), _triple(stop)
+
+    def section_axis(self, viewer: "ViewerModel") -> int:
+        """Find the axis of the volume, 0, 1, 2 for z, y, x, of which the canvas shows one section.
+
+        Raises
+        ------
+        ViewError
+            If there is none.
+        """
+        displayed = [axis - (viewer.dims.ndim - 3) for axis in viewer.dims.displayed]
+        axis = section_axis(self.affine, displayed) if min(displayed) >= 0 else None
+        if axis is None:
+            raise ViewError(
+                f"The canvas cuts {self.name} at an angle to its sections: show another plane of "
+                "it, or reset the transform of its layers."
+            )
+        return axis
 
     def region_in_view(
         self, viewer: "ViewerModel", *, sections: int = 1, limit_voxels: int
@@ -189,19 +214,17 @@ class ChannelLayers:
         ViewError
             If nothing of the volume is on the canvas, or too much is; or the viewer is in 3D.
         """
-        displayed = [axis - (viewer.dims.ndim - 3) for axis in viewer.dims.displayed]
-        depth_axes = [axis for axis in range(3) if axis not in displayed]
         finest_start, finest_stop = (
             np.array(corner) for corner in self.finest_in_view(viewer, this_section=True)
         )
+        depth = self.section_axis(viewer)
         for level in range(self.level_in_view(viewer), len(self.levels)):
             shape = np.array(self.levels[level][0].shape)
             factor = self.factor_zyx(level)
             low = np.floor(finest_start / factor + 1e-6).astype(int)
             high = np.ceil(finest_stop / factor - 1e-6).astype(int)
-            for axis in depth_axes:
-                low[axis] = max(0, min(low[axis] - (sections - 1) // 2, shape[axis] - sections))
-                high[axis] = min(low[axis] + sections, shape[axis])
+            low[depth] = max(0, min(low[depth] - (sections - 1) // 2, shape[depth] - sections))
+            high[depth] = min(low[depth] + sections, shape[depth])
             high = np.minimum(high, shape)
             region = Region(level, _triple(low), _triple(high))
             if region.voxels <= limit_voxels:
@@ -214,12 +237,18 @@ class ChannelLayers:
         )
 
     def level_in_view(self, viewer: "ViewerModel") -> int:
-        """Find the coarsest level whose voxels are not drawn larger than a pixel."""
-        displayed = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]
+        """Find the coarsest level whose voxels are not drawn larger than a pixel.
+
+        Raises
+        ------
+        ViewError
+            If the canvas cuts the volume at an angle.
+        """
+        displayed = [axis for axis in range(3) if axis != self.section_axis(viewer)]
         zoom = viewer.scene.camera.zoom
         suitable = 0
         for level in range(len(self.levels)):
-            pixels = np.array(self.layer.scale[-3:]) * self.factor_zyx(level) * zoom
+            pixels = np.array(self.sources[0].scale_zyx) * self.factor_zyx(level) * zoom
             if max(pixels[axis] for axis in displayed) <= 1:
                 suitable = level
         return suitable
@@ -230,19 +259,19 @@ def find_affinities(layers: Iterable[Layer], *, all_channels: bool = False) -> l
 
     Of those with more channels, the first three are taken, unless ``all_channels`` is true.
     """
-    sources: dict[int, Layer] = {}
+    layer_of: dict[int, Layer] = {}
     readable = []
     for layer in layers:
         if isinstance(layer, Image) and VIEW_KEY not in layer.metadata:
             with suppress(KempError):
-                source = layer_source(*layer.as_layer_data_tuple())
-                sources[id(source)] = layer
+                source, _ = along_own_axes(layer)
+                layer_of[id(source)] = layer
                 readable.append(source)
     found = []
     for group in group_channels(readable):
         if len(group) == 3 or (len(group) == 1 and group[0].num_channels >= 3):
             with suppress(KempError):
-                channels = _checked(group, [sources[id(source)] for source in group])
+                channels = channels_of([layer_of[id(source)] for source in group])
                 most = group[0].num_channels if all_channels else channels.most_channels
                 found.append(replace(channels, most_channels=most))
     return found
@@ -256,18 +285,18 @@ def channels_of(layers: Sequence[Layer]) -> ChannelLayers:
     ExportError
         If they do not lie on each other, voxel by voxel.
     """
-    return _checked([layer_source(*layer.as_layer_data_tuple()) for layer in layers], layers)
-
-
-def _checked(sources: Sequence[LayerSource], layers: Sequence[Layer]) -> ChannelLayers:
+    sources, affines = zip(*map(along_own_axes, layers), strict=True)
     refuse_mixed(sources)
-    for source, layer in zip(sources, layers, strict=True):
-        if source.order != tuple(range(layer.ndim)) or not np.allclose(
-            layer.affine.affine_matrix, np.eye(layer.ndim + 1)
-        ):
+    for source, layer, affine in zip(sources, layers, affines, strict=True):
+        if source.order != tuple(range(layer.ndim)):
             raise ExportError(
-                f"{source.name!r} has its axes in another order than z, y, x, or an affine "
-                "transform: save it, and look at what was saved"
+                f"{source.name!r} has its axes in another order than z, y, x: save it, and look at "
+                "what was saved"
+            )
+        if not same_affine(affine, affines[0]):
+            raise ExportError(
+                f"{sources[0].name!r} and {source.name!r} are turned differently: give them the "
+                "same rotation, shear and affine transform"
             )
     shapes = {
         tuple(tuple(level.shape) for level in layer.data) if layer.multiscale else ()
@@ -275,7 +304,7 @@ def _checked(sources: Sequence[LayerSource], layers: Sequence[Layer]) -> Channel
     }
     if len(shapes) > 1:
         raise ExportError("their levels differ, so that they cannot be looked at together")
-    return ChannelLayers(group_name(sources), tuple(layers), tuple(sources))
+    return ChannelLayers(group_name(sources), tuple(layers), sources, affines[0])
 
 
 def indexed_for_free(array: Any, channel: int | None = None) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 
 from napari_kemp.errors import KempError
 from napari_kemp.plugin.channel_layers import ChannelLayers, Triple
+from napari_kemp.plugin.turned import same_affine
 
 
 class CompareError(KempError):
@@ -52,13 +53,19 @@ def common_box(one: ChannelLayers, other: ChannelLayers) -> CommonBox:
     Raises
     ------
     CompareError
-        If their voxels differ in size, they have other numbers of channels, or nothing is common.
+        If their voxels differ in size, they are turned differently, have other numbers of channels,
+        or nothing is common.
     """
     first, second = one.sources[0], other.sources[0]
     if first.resolution_xyz != second.resolution_xyz:
         raise CompareError(
             f"{one.name} has voxels of {_times(first.resolution_xyz)} nm, {other.name} of "
             f"{_times(second.resolution_xyz)} nm: only volumes of the same resolution are compared"
+        )
+    if not same_affine(one.affine, other.affine):
+        raise CompareError(
+            f"{one.name} and {other.name} are turned differently: give them the same rotation, "
+            "shear and affine transform"
         )
     channels = len(one.levels[0]), len(other.levels[0])
     if channels[0] != channels[1]:

@@ -136,19 +136,19 @@ class Display:
             # Inserting a layer and removing another blocks the window, for longer than this.
             layer = before
             layer.data = _data(levels)
-            layer.name = f"{affinities.name} ({mode})"
             layer.metadata = {VIEW_KEY: mode}
         else:
             layer = Image(
                 _data(levels),
                 rgb=mode == "RGB",
-                name=f"{affinities.name} ({mode})",
                 metadata={VIEW_KEY: mode},
                 multiscale=len(levels) > 1,
                 **({} if mode == "RGB" else {"contrast_limits": limits, "colormap": "gray"}),
                 **affinities.place(),
             )
             self._insert(layer, affinities, before, same)
+        # Only now: beside the one before, it would have got a number.
+        layer.name = f"{affinities.name} ({mode})"
         own_range = affinities.layer.contrast_limits_range
         if mode != "RGB" and own_range is not None:
             low, high = (float(each) for each in own_range)

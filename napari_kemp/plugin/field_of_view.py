@@ -7,6 +7,7 @@ import pint
 
 from napari_kemp.errors import ExportError
 from napari_kemp.plugin.layer_source import LayerSource
+from napari_kemp.plugin.turned import Affine, Span, spans_along
 from napari_kemp.precomputed.grid import Triple
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def field_of_view(
-    viewer: "ViewerModel", layer: "Layer", source: LayerSource, *, this_section: bool
+    viewer: "ViewerModel",
+    layer: "Layer",
+    source: LayerSource,
+    *,
+    this_section: bool,
+    affine: Affine | None = None,
 ) -> tuple[Triple, Triple]:
     """Find the box of voxels that the canvas shows of a layer.
 
@@ -32,6 +38,8 @@ def field_of_view(
         What is saved of it.
     this_section
         Whether to take the one section on screen only; else all of them along the third axis.
+    affine
+        How the axes of ``source`` lie in the world, if not along its own.
 
     Returns
     -------
@@ -52,9 +60,8 @@ def field_of_view(
     # In a grid each cell shows the same place, and is what one sees of it.
     half = np.array(viewer.canvas.viewbox_size(viewer.layers)) / camera.zoom / 2
     displayed = viewer.dims.displayed
-    start, stop = [0, 0, 0], list(source.shape_zyx)
-    for axis in range(3):
-        world_axis = source.world_axes_zyx[axis]
+    spans: list[Span] = []
+    for world_axis in source.world_axes_zyx:
         viewer_axis = viewer.dims.ndim + world_axis
         if viewer_axis in displayed:
             at = displayed.index(viewer_axis)
@@ -62,10 +69,17 @@ def field_of_view(
         elif this_section:
             world = np.array([viewer.dims.point[viewer_axis]] * 2)
         else:
+            spans.append(None)
             continue
-        world = world * layer_units_in_world(viewer, layer, world_axis)
+        spans.append(world * layer_units_in_world(viewer, layer, world_axis))
+    if affine is not None:
+        spans = spans_along(affine, spans)
+    start, stop = [0, 0, 0], list(source.shape_zyx)
+    for axis, span in enumerate(spans):
+        if span is None:
+            continue
         # A voxel is drawn around its coordinate: voxel 3 from 2.5 to 3.5.
-        voxels = (world - source.translate_zyx[axis]) / source.scale_zyx[axis]
+        voxels = (span - source.translate_zyx[axis]) / source.scale_zyx[axis]
         first, last = np.floor(voxels + 0.5).astype(int)
         first, last = first - source.padding_zyx[axis], last - source.padding_zyx[axis]
         start[axis], stop[axis] = max(start[axis], int(first)), min(stop[axis], int(last) + 1)

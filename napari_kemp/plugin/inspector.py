@@ -215,6 +215,7 @@ class AffinityInspector(DockWidget):
         for layer in affinities.layers if affinities is not None else ():
             events = layer.events
             self._watched += [events.data, events.scale, events.translate, events.units]
+            self._watched += [events.rotate, events.shear, events.affine]
         for event in self._watched:
             event.connect(self._on_edited)
 

@@ -19,6 +19,10 @@ Steps = tuple[float, float, float]
 _TILT_MOST = 1e-3
 
 
+class TurnedError(ExportError):
+    """A layer does not lie along the axes of the world."""
+
+
 @dataclass(frozen=True, eq=False)
 class LayerSource:
     """The finest level of a layer, without padding, and its place.
@@ -101,9 +105,11 @@ def layer_source(data: Any, attributes: Mapping[str, Any], layer_type: str) -> L
 
     Raises
     ------
+    TurnedError
+        If the layer is rotated, sheared or mirrored.
     ExportError
-        If the layer cannot be told in a precomputed volume: it is no image and no labels, has not
-        three or four axes, is RGB, or is rotated, sheared or mirrored.
+        If something else keeps it from being told in a precomputed volume: it is no image and no
+        labels, has not three or four axes, or is RGB.
     """
     name = str(attributes.get("name", layer_type))
     if layer_type not in ("image", "labels"):
@@ -120,7 +126,7 @@ def layer_source(data: Any, attributes: Mapping[str, Any], layer_type: str) -> L
             f"{name!r} has {ndim} axes; a volume has z, y and x, and an image may have channels in "
             "front: give the layer as many axes"
         )
-    to_world = _data_to_world(attributes, ndim)
+    to_world = data_to_world(attributes, ndim)
     world_of = _axes_in_world(name, to_world, finest.shape)
     order = _order(world_of, attributes.get("axis_labels") or ())
     world_axes = [world_of[axis] for axis in order[-3:]]
@@ -188,8 +194,8 @@ def refuse_mixed(sources: Sequence[LayerSource]) -> None:
                 )
 
 
-def _data_to_world(attributes: Mapping[str, Any], ndim: int) -> NDArray[np.float64]:
-    """Compose the transforms of a layer, as napari does, to one matrix."""
+def data_to_world(attributes: Mapping[str, Any], ndim: int) -> NDArray[np.float64]:
+    """Compose the transforms of a layer, as napari does, to one matrix (ndim + 1, ndim + 1)."""
     inner = CompositeAffine(
         scale=attributes.get("scale", np.ones(ndim)),
         translate=attributes.get("translate", np.zeros(ndim)),
@@ -213,13 +219,13 @@ def _axes_in_world(
     steps = np.abs(np.where(along, linear, 0)).max(axis=1, keepdims=True)
     aside = np.where(along, 0, np.abs(linear)) * np.asarray(shape, float)
     if len({*world_of}) < len(world_of) or (aside > _TILT_MOST * steps).any():
-        raise ExportError(
+        raise TurnedError(
             f"{name!r} is rotated, sheared or has an affine transform that turns it, which a "
             "precomputed volume cannot express: resample the layer along z, y and x, or reset the "
             "transform"
         )
     if not (linear[along] > 0).all():
-        raise ExportError(
+        raise TurnedError(
             f"{name!r} is mirrored or flat: its scale and affine transform must be above 0 on each "
             "axis"
         )

@@ -2,10 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_kemp.plugin.channel_layers import ChannelLayers
 from napari_kemp.plugin.field_of_view import layer_units_in_world
+from napari_kemp.plugin.layer_source import LayerSource
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -18,22 +22,28 @@ def voxel_at(viewer: "ViewerModel", affinities: ChannelLayers, world: Sequence[f
 
     Voxel 3 reaches from 2.5 to 3.5, as napari draws it.
     """
-    layer = affinities.layer
-    z, y, x = (
-        world[axis] * layer_units_in_world(viewer, layer, axis) / layer.scale[axis]
-        for axis in (-3, -2, -1)
-    )
-    return x, y, z
+    layer, source = affinities.layer, affinities.sources[0]
+    point = [world[axis] * layer_units_in_world(viewer, layer, axis) for axis in (-3, -2, -1)]
+    own = np.linalg.inv(affinities.affine)[:3] @ (*point, 1.0)
+    z, y, x = (own - source.translate_zyx) / source.scale_zyx + _first_voxel(source)
+    return float(x), float(y), float(z)
 
 
 def world_at(viewer: "ViewerModel", affinities: ChannelLayers, voxel_xyz: Point) -> Point:
     """Return the point of the viewer's world (z, y, x) at which a voxel is drawn."""
-    layer = affinities.layer
+    layer, source = affinities.layer, affinities.sources[0]
+    voxels = np.array(voxel_xyz[::-1]) - _first_voxel(source)
+    own = voxels * source.scale_zyx + source.translate_zyx
     z, y, x = (
-        voxel_xyz[-1 - axis] * layer.scale[axis] / layer_units_in_world(viewer, layer, axis)
-        for axis in (-3, -2, -1)
+        float(at) / layer_units_in_world(viewer, layer, axis)
+        for at, axis in zip(affinities.affine[:3] @ (*own, 1.0), (-3, -2, -1), strict=True)
     )
     return z, y, x
+
+
+def _first_voxel(source: LayerSource) -> NDArray[Any]:
+    """Return the absolute voxel (z, y, x) that the layer begins with."""
+    return np.array(source.voxel_offset_xyz[::-1]) - source.padding_zyx
 
 
 def view_centre(viewer: "ViewerModel", affinities: ChannelLayers) -> Point:

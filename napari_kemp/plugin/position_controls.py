@@ -123,7 +123,7 @@ class PositionControls:
         except KempError as error:
             self._complain(str(error))
             return
-        axis = viewer.dims.order[-3] - (viewer.dims.ndim - 3)
+        axis = affinities.section_axis(viewer)
         self._search_job.drop()
         self._search_job.ask(partial(_next_with_data, affinities, region, axis, step))
 
@@ -149,7 +149,11 @@ class PositionControls:
             self._value_job.drop()
             self.values.setText(f"voxel {as_text(voxel)}: outside of the volume")
             return
-        level = affinities.level_in_view(viewer)
+        try:
+            level = affinities.level_in_view(viewer)
+        except KempError as error:
+            self._on_error(error)
+            return
         self._value_job.ask(
             partial(_read_voxel, affinities, level, voxel, self._subject.convention.order)
         )
@@ -206,12 +210,9 @@ def _next_with_data(
         start[axis], end[axis] = at, at + 1
         section = Region(region.level, (start[0], start[1], start[2]), (end[0], end[1], end[2]))
         if _has_data(affinities.read(section, abandoned)):
-            place = affinities.place(section)
-            return (
-                affinities,
-                axis,
-                float(place["translate"][axis] / affinities.layer.scale[axis - 3]),
-            )
+            source, factor = affinities.sources[0], float(affinities.factor_zyx(region.level)[axis])
+            first = source.voxel_offset_xyz[2 - axis] - source.padding_zyx[axis]
+            return affinities, axis, first + at * factor + (factor - 1) / 2
         at += step
     return affinities, axis, None
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
@@ -84,6 +85,8 @@ class SegmentsLayer:
             layer.name = name
             layer.data = found.labels
             layer.scale, layer.translate = place["scale"], place["translate"]
+            if not np.array_equal(layer.affine.affine_matrix, place["affine"]):
+                layer.affine = place["affine"]
             layer.visible = True
             return False
         self.layer = Labels(
