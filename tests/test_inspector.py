@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QAbstractButton,
-    QAbstractSlider,
-    QAbstractSpinBox,
-    QApplication,
-    QComboBox,
-    QLineEdit,
-    QTabBar,
-)
+from qtpy.QtWidgets import QApplication
 from volumes import create_layers, make_volume
 
 from napari_kemp import create_volume, open_volume
@@ -122,23 +114,23 @@ def test_affinities_are_shown_composed_at_once(viewer, inspector, neurites):
     assert {str(unit) for unit in layer.units} == {"nanometer"}
 
 
-@pytest.mark.parametrize(
-    ("mode", "expected"),
-    [
-        ("x", lambda a: a[0]),
-        ("y", lambda a: a[1]),
-        ("z", lambda a: a[2]),
-        ("boundary", lambda a: 1 - a.min(0)),
-        ("mean", lambda a: a.mean(0)),
-        ("maximum", lambda a: a.max(0)),
-    ],
-)
-def test_modes_show_what_they_say(viewer, inspector, neurites, mode, expected):
-    choose(inspector.display.mode, mode)
-    layer = shown(viewer, inspector)
-    np.testing.assert_allclose(layer.data, expected(neurites.affinities), rtol=1e-6)
-    assert layer.name == f"net ({mode})"
-    assert not any(each.visible for each in viewer.layers if each.name in ("net x", "net y"))
+MAPS = {
+    "x": lambda a: a[0],
+    "y": lambda a: a[1],
+    "z": lambda a: a[2],
+    "boundary": lambda a: 1 - a.min(0),
+    "mean": lambda a: a.mean(0),
+    "maximum": lambda a: a.max(0),
+}
+
+
+def test_modes_show_what_they_say(viewer, inspector, neurites):
+    for mode, expected in MAPS.items():
+        choose(inspector.display.mode, mode)
+        layer = shown(viewer, inspector)
+        np.testing.assert_allclose(layer.data, expected(neurites.affinities), rtol=1e-6)
+        assert layer.name == f"net ({mode})"
+        assert not any(each.visible for each in viewer.layers if each.name in ("net x", "net y"))
 
 
 def test_ways_of_one_value_a_voxel_share_a_layer(viewer, inspector, neurites, qtbot):
@@ -348,49 +340,53 @@ def state(viewer):
     return layers, set(viewer.layers.selection), camera.center, camera.zoom, viewer.dims.point
 
 
-@pytest.mark.parametrize(
-    ("mode", "names", "channels"),
-    [
-        ("RGB", ["net (x, 3D)", "net (y, 3D)", "net (z, 3D)"], [0, 1, 2]),
-        ("own layers", ["net (x, 3D)", "net (y, 3D)", "net (z, 3D)"], [0, 1, 2]),
-        ("y", ["net (y, 3D)"], [1]),
-        ("mean", ["net (mean, 3D)"], None),
-        ("maximum", ["net (maximum, 3D)"], None),
-    ],
-)
-def test_what_is_shown_is_drawn_in_3d(viewer, inspector, neurites, qtbot, mode, names, channels):
-    choose(inspector.display.mode, mode)
-    before = state(viewer)
-    inspector.display.brightness.setValue((0.25, 0.75))
-    viewer.dims.set_point(0, (2 + 4) * 50)
-    inspector.segments.region.sections.setValue(4)
-    inspector.segments.region.show_in_3d()
-    settle(qtbot, inspector)
-    layers = [layer for layer in viewer.layers if layer.visible]
-    assert [layer.name for layer in layers] == names
-    part = neurites.affinities[:, 3:7]
-    expected = {"mean": part.mean(0), "maximum": part.max(0)}.get(mode)
-    for number, layer in enumerate(layers):
-        values = expected if channels is None else part[channels[number]]
-        np.testing.assert_allclose(layer.data, values, rtol=1e-6)
-        assert layer.contrast_limits == [0.25, 0.75]
-        assert tuple(layer.translate) == ((2 + 3) * 50, -12, 20)
-    picture = canvas(viewer)
-    assert (picture.max(axis=-1) > 60).mean() > 0.02
-    coloured = np.ptp(picture, axis=-1).max() > 60
-    assert coloured == (len(names) == 3)
-    if len(names) == 3:
-        for number in range(3):
-            for layer in layers:
-                layer.visible = layer is layers[number]
-            alone = canvas(viewer)
-            bright = alone[alone.max(axis=-1) > 60]
-            assert len(bright)
-            assert (bright.argmax(axis=-1) == number).all()
-    viewer.dims.ndisplay = 2
-    assert [each[0] for each in state(viewer)[0]] == [each[0] for each in before[0]]
-    assert [each[1] for each in state(viewer)[0]] == [each[1] for each in before[0]]
-    settle(qtbot, inspector)
+IN_3D = {
+    "RGB": (["net (x, 3D)", "net (y, 3D)", "net (z, 3D)"], [0, 1, 2]),
+    "own layers": (["net (x, 3D)", "net (y, 3D)", "net (z, 3D)"], [0, 1, 2]),
+    "y": (["net (y, 3D)"], [1]),
+    "mean": (["net (mean, 3D)"], None),
+    "maximum": (["net (maximum, 3D)"], None),
+}
+
+
+def test_what_is_shown_is_drawn_in_3d(viewer, inspector, neurites, qtbot):
+    for mode, (names, channels) in IN_3D.items():
+        choose(inspector.display.mode, mode)
+        before = state(viewer)
+        inspector.display.brightness.setValue((0.25, 0.75))
+        viewer.dims.set_point(0, (2 + 4) * 50)
+        inspector.segments.region.sections.setValue(4)
+        inspector.segments.region.show_in_3d()
+        settle(qtbot, inspector)
+        layers = [layer for layer in viewer.layers if layer.visible]
+        assert [layer.name for layer in layers] == names
+        part = neurites.affinities[:, 3:7]
+        expected = {"mean": part.mean(0), "maximum": part.max(0)}.get(mode)
+        for number, layer in enumerate(layers):
+            values = expected if channels is None else part[channels[number]]
+            np.testing.assert_allclose(layer.data, values, rtol=1e-6)
+            assert layer.contrast_limits == [0.25, 0.75]
+            assert tuple(layer.translate) == ((2 + 3) * 50, -12, 20)
+        picture = canvas(viewer)
+        assert (picture.max(axis=-1) > 60).mean() > 0.02
+        coloured = np.ptp(picture, axis=-1).max() > 60
+        assert coloured == (len(names) == 3)
+        inspector.display.brightness.setValue((0.9, 1))
+        assert all(layer.contrast_limits == [0.9, 1] for layer in layers)
+        assert np.abs(canvas(viewer) - picture).mean() > 1
+        inspector.display.brightness.setValue((0.25, 0.75))
+        if len(names) == 3:
+            for number in range(3):
+                for layer in layers:
+                    layer.visible = layer is layers[number]
+                alone = canvas(viewer)
+                bright = alone[alone.max(axis=-1) > 60]
+                assert len(bright)
+                assert (bright.argmax(axis=-1) == number).all()
+        viewer.dims.ndisplay = 2
+        assert [each[0] for each in state(viewer)[0]] == [each[0] for each in before[0]]
+        assert [each[1] for each in state(viewer)[0]] == [each[1] for each in before[0]]
+        settle(qtbot, inspector)
 
 
 def test_in_3d_the_order_of_channels_is_heeded(viewer, inspector, neurites, qtbot):
@@ -520,17 +516,23 @@ def test_values_under_the_cursor(viewer, inspector, neurites, qtbot):
     assert inspector.where.values.text() == "voxel 0, -25, 6: outside of the volume"
 
 
-@pytest.mark.parametrize(("unit", "text"), [("voxels", "35, 17, 6"), ("nm", "(140; 68; 300)")])
-def test_go_to_a_position(viewer, inspector, qtbot, unit, text):
-    choose(inspector.where.unit, unit)
-    inspector.where.position.setText(text)
-    qtbot.keyClick(inspector.where.position, Qt.Key.Key_Return)
-    assert viewer.dims.point[0] == 300
-    assert tuple(viewer.scene.camera.center)[1:] == (68, 140)
-    settle(qtbot, inspector)
-    assert inspector.where.position.text() == ("35, 17, 6" if unit == "voxels" else "140, 68, 300")
-    inspector.where.copy_button.click()
-    assert QApplication.clipboard().text() == "35, 17, 6"
+def test_go_to_a_position(viewer, inspector, qtbot):
+    centre, point = viewer.scene.camera.center, viewer.dims.point[0]
+    for unit, text, told in (
+        ("voxels", "35, 17, 6", "35, 17, 6"),
+        ("nm", "(140; 68; 300)", "140, 68, 300"),
+    ):
+        viewer.scene.camera.center = centre
+        viewer.dims.set_point(0, point)
+        choose(inspector.where.unit, unit)
+        inspector.where.position.setText(text)
+        qtbot.keyClick(inspector.where.position, Qt.Key.Key_Return)
+        assert viewer.dims.point[0] == 300
+        assert tuple(viewer.scene.camera.center)[1:] == (68, 140)
+        settle(qtbot, inspector)
+        assert inspector.where.position.text() == told
+        inspector.where.copy_button.click()
+        assert QApplication.clipboard().text() == "35, 17, 6"
 
 
 def test_a_position_that_is_none_is_refused(viewer, inspector):
@@ -679,33 +681,6 @@ def test_layers_come_and_go(make_napari_viewer, dock, volumes, qtbot):
     assert inspector.volume.currentText() == "three layers…"
     assert "data type differs" in inspector.problem.text()
     settle(qtbot, inspector)
-
-
-def test_every_control_explains_itself(viewer, inspector):
-    kinds = (QAbstractButton, QComboBox, QAbstractSlider, QLineEdit, QAbstractSpinBox)
-    controls = [control for kind in kinds for control in inspector.findChildren(kind)]
-    assert len(controls) > 15
-    for control in controls:
-        # Parts of a composed control are explained by the whole.
-        widget = control
-        while not widget.toolTip():
-            widget = widget.parentWidget()
-            if isinstance(widget, QTabBar | QComboBox):
-                break
-            assert widget is not inspector, control
-
-
-@pytest.mark.parametrize("menu", ["napari/plugins/napari-kemp", "napari/layers/visualize"])
-def test_the_menus_open_the_inspector(plugin, make_napari_viewer, menu):
-    from napari._app_model import get_app_model
-
-    viewer = make_napari_viewer()
-    app = get_app_model()
-    commands = [getattr(item, "command", None) for item in app.menus.get_menu(menu)]
-    command = next(c for c in commands if c and c.id == "napari-kemp.inspector")
-    app.commands.execute_command(command.id)
-    (title,) = viewer.window._wrapped_dock_widgets
-    assert title == "Affinity inspector (napari-kemp)"
 
 
 def test_closing_the_window_stops_everything(viewer, dock, qtbot):

@@ -51,9 +51,12 @@ class DisplayControls:
     ----------
     changing
         Emitted before the affinities are shown in another way, or others are.
+    limits_changed
+        Emitted with the values that are drawn darkest and brightest, after they were changed.
     """
 
     changing = Signal()
+    limits_changed = Signal(object)
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
@@ -161,6 +164,7 @@ class DisplayControls:
     def close(self) -> None:
         """Stop to count."""
         self.changing.disconnect()
+        self.limits_changed.disconnect()
         self._histogram_job.drop()
 
     def _arrange(self, arrange: Callable[[ViewerModel, Layer], object]) -> None:
@@ -217,6 +221,7 @@ class DisplayControls:
                 layer.contrast_limits = (low, high)
         else:
             self._display.limits = (low, high)
+        self.limits_changed.emit((low, high))
 
     def _on_scale_bar(self, visible: bool) -> None:
         self._subject.viewer.canvas.overlays.scale_bar.visible = visible

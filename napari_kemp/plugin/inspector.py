@@ -67,6 +67,7 @@ class AffinityInspector(DockWidget):
         )
         self.where = PositionControls(self.subject)
         self.display.changing.connect(self.segments.region.view.leave)
+        self.display.limits_changed.connect(self.segments.region.view.draw_with)
         self.segments.threshold.valueChanged.connect(self._mark_threshold)
         self.segments.live.toggled.connect(self._mark_threshold)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_kemp.affinity import MAPS
 from napari_kemp.plugin.channel_layers import VIEW_KEY, ChannelLayers, Region
-from napari_kemp.plugin.display import OWN_LAYERS, Look
+from napari_kemp.plugin.display import OWN_LAYERS, Limits, Look
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -139,6 +139,11 @@ class View3D:
         viewer.layers.selection = {segments or self._layers[0]}
         camera.angles = _OBLIQUE
         viewer.reset_view(reset_camera_angle=False)
+
+    def draw_with(self, limits: Limits) -> None:
+        """Draw what is drawn with other values darkest and brightest."""
+        for layer in self._layers:
+            layer.contrast_limits = limits
 
     def leave(self) -> None:
         """Bring the viewer back to 2D, and all as it was."""
