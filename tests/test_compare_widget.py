@@ -2,7 +2,6 @@ import threading
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QProgressBar
 from volumes import create_layers, make_volume
 
 from napari_kemp import create_volume, export, open_volume
@@ -280,21 +279,3 @@ def test_closing_the_dock_stops(slow, qtbot):
     widget.let_go()
     gate.opened.set()
     qtbot.waitUntil(lambda: not widget.measuring, timeout=10_000)
-
-
-def test_every_control_explains_itself(widget):
-    for kind in (QAbstractButton, QComboBox, QProgressBar):
-        assert all(control.toolTip() for control in widget.findChildren(kind))
-
-
-@pytest.mark.parametrize("menu", ["napari/plugins/napari-kemp", "napari/layers/measure"])
-def test_the_menus_open_the_widget(plugin, make_napari_viewer, menu):
-    from napari._app_model import get_app_model
-
-    viewer = make_napari_viewer()
-    app = get_app_model()
-    commands = [getattr(item, "command", None) for item in app.menus.get_menu(menu)]
-    command = next(c for c in commands if c and c.id == "napari-kemp.compare_widget")
-    app.commands.execute_command(command.id)
-    (title,) = viewer.window._wrapped_dock_widgets
-    assert title == "Compare volumes (napari-kemp)"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLineEdit, QTableWidget
+from qtpy.QtWidgets import QFileDialog
 from volumes import make_volume
 
 from napari_kemp import InfoError
@@ -260,23 +260,3 @@ def test_the_table_fits(make_napari_viewer, qtbot, tmp_path):
     qtbot.wait(50)
     assert widget.scales.horizontalScrollBar().maximum() == 0
     assert widget.scales.verticalScrollBar().maximum() == 0
-
-
-def test_every_control_explains_itself(widget):
-    for kind in (QAbstractButton, QComboBox, QLineEdit, QTableWidget):
-        for control in widget.findChildren(kind):
-            holder = control if control.toolTip() else control.parentWidget()
-            assert holder.toolTip(), control
-
-
-@pytest.mark.parametrize("menu", ["napari/plugins/napari-kemp", "napari/file/io_utilities"])
-def test_the_menus_open_the_widget(plugin, make_napari_viewer, menu):
-    from napari._app_model import get_app_model
-
-    viewer = make_napari_viewer()
-    app = get_app_model()
-    commands = [getattr(item, "command", None) for item in app.menus.get_menu(menu)]
-    command = next(c for c in commands if c and c.id == "napari-kemp.open_widget")
-    app.commands.execute_command(command.id)
-    (title,) = viewer.window._wrapped_dock_widgets
-    assert title == "Open precomputed... (napari-kemp)"

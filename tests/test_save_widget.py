@@ -511,40 +511,6 @@ def test_layers_that_do_not_fit_are_said_at_once(viewer, dock):
         assert not widget.save_button.enabled
 
 
-def test_every_control_explains_itself(viewer, dock):
-    add_affinities(viewer)
-    widget = dock()
-    controls = [
-        *widget.channels,
-        widget.destination,
-        widget.destination.choose_btn,
-        widget.resolution,
-        widget.voxel_offset,
-        widget.chunk_size,
-        widget.encoding,
-        widget.region,
-        widget.estimate_button,
-        widget.save_button,
-        widget.cancel_button,
-        widget.progress_bar,
-        widget.open_button,
-    ]
-    assert all(control.tooltip for control in controls)
-
-
-@pytest.mark.parametrize("menu", ["napari/plugins/napari-kemp", "napari/layers/data"])
-def test_the_menus_open_the_widget(plugin, make_napari_viewer, menu):
-    from napari._app_model import get_app_model
-
-    viewer = make_napari_viewer()
-    app = get_app_model()
-    commands = [getattr(item, "command", None) for item in app.menus.get_menu(menu)]
-    command = next(c for c in commands if c and c.id == "napari-kemp.save_widget")
-    app.commands.execute_command(command.id)
-    (title,) = viewer.window._wrapped_dock_widgets
-    assert title == "Save as kempressed (napari-kemp)"
-
-
 def test_the_sample_is_not_saved_where_it_goes_with_the_session(viewer, dock):
     for layer_data in open_sample():
         viewer.add_layer(Layer.create(*layer_data))

@@ -26,7 +26,12 @@ class ChannelPicker(Container):  # type: ignore[misc]
     """
 
     def __init__(self, choices: Callable[[], Sequence[Layer]], changed: Callable[[], None]) -> None:
-        super().__init__(name="channels", label="channels", labels=True)
+        super().__init__(
+            name="channels",
+            label="channels",
+            labels=True,
+            tooltip="The layers that become the channels of the volume, in their order.",
+        )
         self.margins = (0, 0, 0, 0)
         self._choices = choices
         self._on_changed = changed

@@ -41,10 +41,16 @@ def choice(choices: Sequence[tuple[str, object]], tooltip: str) -> QComboBox:
 
 def message(tooltip: str) -> QLabel:
     """Make a place for text that wraps instead of widening the dock."""
-    label = QLabel()
+    label = flush(QLabel())
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return with_tooltip(label, tooltip)
+
+
+def flush(label: QLabel) -> QLabel:
+    """Let a label's text begin where buttons below it do; by itself it is indented half an x."""
+    label.setIndent(0)
+    return label
 
 
 def row(*controls: QWidget) -> QWidget:
@@ -63,7 +69,7 @@ def form(*rows: tuple[str, QWidget]) -> QFormLayout:
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
     for text, control in rows:
-        label = QLabel(text)
+        label = flush(QLabel(text))
         label.setToolTip(control.toolTip())
         layout.addRow(label, control)
     return layout

@@ -16,7 +16,7 @@ from napari_kemp.plugin.channel_layers import (
     channels_of,
     find_affinities,
 )
-from napari_kemp.plugin.controls import choice, form, message, row
+from napari_kemp.plugin.controls import choice, form, message, row, with_tooltip
 from napari_kemp.plugin.display_controls import DisplayControls
 from napari_kemp.plugin.dock_widget import DockWidget
 from napari_kemp.plugin.position_controls import PositionControls
@@ -60,6 +60,10 @@ class AffinityInspector(DockWidget):
             [("before (−1)", -1), ("after (+1)", 1)],
             "Which neighbour an affinity speaks of: the voxel before, or the one after.",
         )
+        convention = with_tooltip(
+            row(self.order, self.offset),
+            "How the network's channels are to be read; segments look torn if this is wrong.",
+        )
         self.problem = message("Why there is nothing to look at.")
         self.display = DisplayControls(self.subject)
         self.segments = SegmentControls(
@@ -86,9 +90,7 @@ class AffinityInspector(DockWidget):
         )
         self.setMinimumWidth(_WIDTH)
         layout = QVBoxLayout(self)
-        layout.addLayout(
-            form(("affinities", self.volume), ("channels", row(self.order, self.offset)))
-        )
+        layout.addLayout(form(("affinities", self.volume), ("channels", convention)))
         layout.addWidget(self._channel_form)
         layout.addWidget(self.problem)
         layout.addWidget(self.tabs)

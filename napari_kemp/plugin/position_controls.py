@@ -30,6 +30,7 @@ class PositionControls:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self.widget, layout = page()
+        layout.setContentsMargins(0, 0, 0, 0)
         self.position = with_tooltip(
             QLineEdit(),
             "The middle of the canvas, x, y, z. Type or paste another one and press Enter.",

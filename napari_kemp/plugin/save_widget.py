@@ -16,6 +16,7 @@ from napari_kemp.errors import ExportError, KempError
 from napari_kemp.export import Plan, Progress, Report, execute, make_plan, preview
 from napari_kemp.plugin.channel_groups import group_channels, group_name
 from napari_kemp.plugin.channel_picker import ChannelPicker
+from napari_kemp.plugin.controls import flush
 from napari_kemp.plugin.destination import refuse_occupied, suggest_destination
 from napari_kemp.plugin.field_of_view import field_of_view
 from napari_kemp.plugin.layer_source import LayerSource, layer_source, refuse_mixed
@@ -183,7 +184,7 @@ class SaveWidget(Container):  # type: ignore[misc]
             ]
         )
         for label in (self.summary, self.result):
-            label.native.setWordWrap(True)
+            flush(label.native).setWordWrap(True)
             # Long paths have no blanks to wrap at, and must not widen the dock.
             label.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
 
@@ -498,6 +499,7 @@ def _estimate(plan: Plan) -> str:
 
 def _labelled(widget: Widget) -> Container:
     label = Label(value=widget.label, tooltip=widget.tooltip)
+    flush(label.native)
     label.min_width = label.max_width = _LABEL_WIDTH
     return _row(label, widget)
 
