@@ -101,9 +101,9 @@ def inspecting(folder: Path) -> None:
     """Draw the inspector: modes, layouts, segments, a region in 3D, and the light theme."""
     viewer = viewer_of(["image", "affinities"])
     widget = dock(viewer, AffinityInspector, "Affinity inspector")
-    point_at(viewer, 1236, 2230, 112)
 
     def shot(name: str) -> None:
+        point_at(viewer, 1236, 2230, round(viewer.dims.point[0] / RESOLUTION_XYZ[2]))
         settle(lambda: not widget.busy)
         picture(viewer, folder / name)
 
