@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pint
 import pytest
 from napari.layers import Labels
 from qtpy.QtCore import Qt
@@ -595,12 +596,25 @@ def test_keys_are_given_back(viewer, inspector, qtbot):
     qtbot.wait(100)
 
 
-def test_the_scale_bar_tells_nanometres(viewer, inspector):
-    inspector.display.scale_bar.setChecked(True)
-    assert viewer.canvas.overlays.scale_bar.visible
+def test_the_scale_bar_is_as_long_as_it_says(viewer, inspector, qtbot):
+    scale_bar = viewer.canvas.overlays.scale_bar
     assert {str(unit) for unit in viewer.layers.extent.units} == {"nanometer"}
-    inspector.display.scale_bar.setChecked(False)
-    assert not viewer.canvas.overlays.scale_bar.visible
+    for ndisplay, zoom, unit in ((2, 0.4, "nm"), (2, 0.02, "µm"), (3, 0.02, "µm"), (3, 0.4, "nm")):
+        viewer.dims.ndisplay = ndisplay
+        viewer.scene.camera.zoom = zoom
+        inspector.display.scale_bar.setChecked(False)
+        assert not scale_bar.visible
+        without = canvas(viewer)
+        inspector.display.scale_bar.setChecked(True)
+        assert scale_bar.visible
+        bright = np.abs(canvas(viewer) - without).min(axis=-1) > 100
+        (drawn,) = viewer.window._qt_viewer.canvas._viewer_overlay_to_visual[scale_bar]
+        told = drawn.node.text.text
+        assert told.endswith(unit)
+        length = pint.Quantity(told).to("nm").magnitude * zoom
+        assert bright.sum(axis=1).max() == pytest.approx(length, abs=4)
+    viewer.dims.ndisplay = 2
+    settle(qtbot, inspector)
 
 
 def test_any_three_layers_will_do(make_napari_viewer, dock, qtbot):
@@ -648,6 +662,12 @@ def test_one_layer_with_four_axes_will_do(make_napari_viewer, dock, qtbot):
     inspector.segments.live.setChecked(True)
     settle(qtbot, inspector)
     assert viewer.layers["net segments"].data.shape == (1, 20, 30)
+    inspector.segments.live.setChecked(False)
+    viewer.layers.clear()
+    viewer.add_image(data, name="net", contrast_limits=(0, 1), axis_labels=("c", "x", "y", "z"))
+    assert "'net' has its axes in another order than z, y, x" in inspector.problem.text()
+    assert not inspector.tabs.isEnabled()
+    settle(qtbot, inspector)
 
 
 def test_the_selected_affinities_come_first(viewer, dock, volumes):

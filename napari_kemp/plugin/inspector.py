@@ -191,12 +191,24 @@ class AffinityInspector(DockWidget):
         elif self._found:
             affinities = self._found[max(0, self.volume.currentIndex())]
         else:
-            problem = "Open affinities first: a volume of three channels, or three layers."
+            problem = self._refusal() or (
+                "Open affinities first: a volume of three channels, or three layers."
+            )
         self.problem.setText(problem)
         self.problem.setVisible(bool(problem))
         self.tabs.setEnabled(affinities is not None)
         self.where.widget.setEnabled(affinities is not None)
         self.subject.affinities = affinities
+
+    def _refusal(self) -> str:
+        """Say why a layer with channels cannot be looked at, if there is one."""
+        for layer in self._viewer.layers:
+            if isinstance(layer, Image) and layer.ndim == 4:
+                try:
+                    channels_of([layer])
+                except KempError as error:
+                    return str(error)
+        return ""
 
     def _take_over(self) -> None:
         """Begin with the layers that are looked at already."""

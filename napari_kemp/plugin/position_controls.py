@@ -135,7 +135,8 @@ class PositionControls:
 
     def _on_cursor(self) -> None:
         affinities, viewer = self._subject.affinities, self._subject.viewer
-        if affinities is None or viewer.dims.ndisplay != 2:
+        # While layers are cleared, the cursor has two axes already.
+        if affinities is None or viewer.dims.ndisplay != 2 or len(viewer.cursor.position) < 3:
             self.values.setText("")
             return
         voxel = whole(voxel_at(viewer, affinities, viewer.cursor.position))
