@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_kemp import settings
 from napari_kemp.codec import Part, decode_parts, kempressed
 from napari_kemp.errors import CodecError
+from napari_kemp.precomputed import pages
 from napari_kemp.precomputed.encodings import ChunkShape, Encoding
 from napari_kemp.precomputed.fetch import EncodedStream, Fetched
 from napari_kemp.precomputed.grid import Triple
@@ -118,7 +119,7 @@ def decode_group(
     parts = []
     for chunk in chunks:
         shape = tuple(n for i, n in enumerate(chunk.shape_xyzc) if i != axis)
-        outs = [np.empty(shape, dtype, order="F") for _ in chunk.fields]
+        outs = [pages.empty(shape, dtype) for _ in chunk.fields]
         results.append(
             {f: np.expand_dims(out, axis) for f, out in zip(chunk.fields, outs, strict=True)}
         )
@@ -147,6 +148,6 @@ def _decode_alone(chunk: Encoded, decode_whole: Callable[[Triple, bytes], NDArra
     assert isinstance(chunk.fetched, EncodedStream)
     assert isinstance(chunk.fetched.data, bytes)  # nothing is kept of what is decoded whole
     try:
-        return {0: decode_whole(chunk.cell, chunk.fetched.data)}
+        return {0: pages.array_apart(decode_whole(chunk.cell, chunk.fetched.data))}
     except CodecError as error:
         return {0: error}
