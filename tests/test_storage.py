@@ -98,7 +98,14 @@ def test_what_is_no_place_for_a_volume(url):
             "s3://\ud800/v",
             "~nobody-of-that-name",
         ),
-        *("file://" + "x" * 5000, "a\0b", "file://a\0b", "memory://\0", "precomputed://gopher://x"),
+        *(
+            "file://" + "x" * 5000,
+            "a\0b",
+            "file://a\0b",
+            "file://a%00b",
+            "memory://\0",
+            "precomputed://gopher://x",
+        ),
     ],
 )
 def test_malformed_urls_are_named(url):

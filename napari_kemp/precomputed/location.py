@@ -58,12 +58,11 @@ class Location:
         scheme = scheme.lower()
         if not text or (separator and not rest):
             raise InfoError(f"{url!r} is not the path or the URL of a volume")
-        if "\0" in text:
-            raise ValueError("it holds a null character")
         if not separator:
             return cls._local(Path(text))
         if scheme == "file":
             return cls._local(_path_of_file_url(rest))
+        _refuse_null(text)
         text.encode()  # a lone surrogate can be in the name of a file, and in no URL
         if scheme in ("http", "https"):
             parts = urlsplit(text)
@@ -80,6 +79,7 @@ class Location:
 
     @classmethod
     def _local(cls, path: Path) -> "Location":
+        _refuse_null(str(path))
         path = path.expanduser().absolute()
         if ".." in path.parts:
             path = path.resolve()
@@ -152,6 +152,11 @@ def _s3_endpoint() -> dict[str, str]:
         return {}
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     return {"endpoint": endpoint, "aws_region": region}
+
+
+def _refuse_null(text: str) -> None:
+    if "\0" in text:
+        raise ValueError("it holds a null character")
 
 
 def _path_of_file_url(rest: str) -> Path:
