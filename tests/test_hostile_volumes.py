@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -392,3 +393,36 @@ def test_a_packed_chunk_in_a_shard_unpacks_to_no_more_than_it_may(tmp_path, bomb
     growth, message = peak_growth(tmp_path)
     assert growth < 32
     assert f"chunk {CHUNK}: unpacking the .gz object gives more than" in message
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_file_longer_than_a_chunk_can_be_is_not_read(tmp_path, suffix):
+    """An archive can hold files that are all hole."""
+    write_info(tmp_path, encoding="kempressed")
+    (tmp_path / "4_4_40").mkdir()
+    with (tmp_path / "4_4_40" / f"{CHUNK}{suffix}").open("wb") as file:
+        file.truncate(1 << 40)
+    growth, message = peak_growth(tmp_path)
+    assert growth < 32
+    assert f"chunk {CHUNK}: {tmp_path}/4_4_40/{CHUNK}{suffix} is {1 << 40} bytes, more" in message
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_an_info_file_of_a_tebibyte_is_not_read(tmp_path, suffix):
+    with (tmp_path / f"info{suffix}").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InfoError, match=f"info{suffix} is {1 << 40} bytes, more than"):
+        open_volume(tmp_path)
+
+
+@pytest.mark.parametrize("place", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_waited_for(tmp_path, place):
+    place(tmp_path / "info")
+    with pytest.raises(InfoError, match=f"{tmp_path}/info is not a file"):
+        open_volume(tmp_path)
+    (tmp_path / "info").unlink()
+    write_info(tmp_path, encoding="raw")
+    (tmp_path / "4_4_40").mkdir()
+    place(tmp_path / "4_4_40" / CHUNK)
+    with pytest.raises(ChunkError, match=f"chunk {CHUNK}: {tmp_path}/4_4_40/{CHUNK} is not a f"):
+        open_volume(tmp_path).scales[0].array[:1, :1, :1, :1]

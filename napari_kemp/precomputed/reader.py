@@ -277,6 +277,11 @@ class ChunkReader:
                 "see chunk_sizes and num_channels in the info file"
             )
 
+    def most_bytes(self, cell_xyz: Triple) -> int:
+        """Return how many bytes the content of a cell's object can be, whatever its encoding."""
+        # Four times the values: a segmentation of which every voxel is a block.
+        return 65536 + 4 * self._nbytes(cell_xyz)
+
     def _nbytes(self, cell: Triple) -> int:
         return math.prod(self._shape_xyzc(cell)) * self.dtype.itemsize
 
@@ -291,9 +296,7 @@ class ChunkReader:
         return self.field_axis == 2 and self._ranged()
 
     def _unwrap(self, cell: Triple, stored: StoredObject) -> bytes:
-        # No encoding needs more: four times is a segmentation of which every voxel is a block.
-        limit = 65536 + 4 * self._nbytes(cell)
-        return stored.unwrapped(limit)
+        return stored.unwrapped(self.most_bytes(cell))
 
     def cost(self, cell: Triple, fields: Sequence[int]) -> int:
         """Return how many bytes of memory it takes, about, to have some fields on their way."""

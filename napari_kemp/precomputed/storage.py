@@ -3,6 +3,7 @@
 import atexit
 import os
 import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,9 @@ class StoredObject:
         """Return the content; raise CodecError if damaged or longer than `limit` bytes."""
         return transport.unwrap(self.data, self.suffix, limit)
 
+
+# Of what is too long but no longer than this, it can be told better what is wrong with it.
+_HARMLESS_BYTES = 1 << 24
 
 # What TensorStore appends to the name of a file while it is written.
 _LOCK = ".__lock"
@@ -110,7 +114,9 @@ class ObjectStore:
 
         return ts.KvStore.open(self._spec, context=_context()).result()
 
-    def read(self, key: str | bytes, byte_range: slice | None = None) -> Reading:
+    def read(
+        self, key: str | bytes, byte_range: slice | None = None, limit: int | None = None
+    ) -> Reading:
         """Begin to read an object, or some bytes of it.
 
         Parameters
@@ -120,6 +126,9 @@ class ObjectStore:
         byte_range : slice, optional
             Of the object as it is, without transport suffix: `slice(10, 20)`, or `slice(-20, None)`
             for its end. To reach beyond it is an error.
+        limit : int, optional
+            The most bytes that it can be, as it is stored. Files that are much longer are an error,
+            and not read; of other objects the length is known once they are here.
 
         Returns
         -------
@@ -134,6 +143,12 @@ class ObjectStore:
             suffixes = tuple(suffix for suffix in suffixes if os.path.lexists(path + suffix))
             if not suffixes:
                 outcome.set_result(None)
+                return outcome
+            try:
+                for suffix in suffixes:
+                    _require_file(path + suffix, limit)
+            except OSError as error:
+                outcome.set_exception(error)
                 return outcome
         self._try(key, suffixes, byte_range, outcome)
         return outcome
@@ -336,6 +351,18 @@ class ObjectStore:
                         lock.unlink(missing_ok=True)
 
         _translated(remove)
+
+
+def _require_file(path: str, limit: int | None) -> None:
+    """Raise OSError where reading would wait for ever, or fill the memory."""
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return  # a link that leads nowhere, or a file that somebody has just removed
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"{path} is not a file")
+    if limit is not None and found.st_size > max(limit, _HARMLESS_BYTES):
+        raise OSError(f"{path} is {found.st_size} bytes, more than {limit}: it cannot be right")
 
 
 def _settle(outcome: Reading, result: StoredObject | BaseException | None) -> None:

@@ -68,7 +68,7 @@ def open_volume(url: str | os.PathLike[str]) -> "Volume":
 
 def _read_info(location: Location) -> StoredObject | None:
     info_url = location.object_url("info")
-    reading = ObjectStore.at(location).read("info")
+    reading = ObjectStore.at(location).read("info", limit=INFO_LIMIT_BYTES)
     try:
         return reading.result(_INFO_TIMEOUT_SECONDS)
     except TimeoutError:
@@ -515,7 +515,8 @@ class Scale:
         self, cell_xyz: Triple, byte_range: slice | None = None
     ) -> Future[StoredObject | None]:
         if self.info.sharding is None:
-            return self._store.read(self.grid.name(cell_xyz), byte_range)
+            limit = self._reader.most_bytes(cell_xyz)
+            return self._store.read(self.grid.name(cell_xyz), byte_range, limit)
         return self._store.read(chunk_key(cell_xyz, self.grid.shape_xyz), byte_range)
 
     def _takes_ranges(self) -> bool:
