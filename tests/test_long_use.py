@@ -1,7 +1,7 @@
 """What is left after a while of looking around; ``tests/soaking.py`` does it for longer."""
 
 import pytest
-from soaking import Held, explore, make_volume, open_and_close, still_there
+from soaking import Held, add_volume, explore, make_volume, open_and_close, still_there
 
 from napari_kemp import settings
 from napari_kemp.precomputed.cache import shared_cache
@@ -15,12 +15,19 @@ def small_cache():
     settings.configure(cache_mb=before)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("long_use") / "v"
+    make_volume(folder, (512, 256, 32))
+    return folder
+
+
 def test_looking_around_takes_no_more_with_each_step(
-    tmp_path, plugin, make_napari_viewer, small_cache
+    folder, plugin, make_napari_viewer, small_cache
 ):
-    make_volume(tmp_path / "v", (512, 256, 32))
     viewer = make_napari_viewer(show=True)
-    before, after = explore(viewer, tmp_path / "v", steps=60, warm_up=30)
+    add_volume(viewer, folder)
+    before, after = explore(viewer, steps=60, every=30)
     assert after.memory < before.memory + 100
     assert after.threads <= before.threads + settings.current().threads
     assert after.files <= before.files + 2
@@ -28,14 +35,13 @@ def test_looking_around_takes_no_more_with_each_step(
 
 
 def test_nothing_is_left_of_a_volume_that_was_closed(
-    tmp_path, plugin, make_napari_viewer, small_cache
+    folder, plugin, make_napari_viewer, small_cache
 ):
-    make_volume(tmp_path / "v", (256, 256, 32))
     viewer = make_napari_viewer(show=True)
     elsewhere = len(still_there())
-    for number in range(6):
-        open_and_close(viewer, tmp_path / "v")
-        if number == 2:
+    for number in range(4):
+        open_and_close(viewer, folder)
+        if number == 1:
             before = Held.now()
     after = Held.now()
     assert after.threads <= before.threads + 1
