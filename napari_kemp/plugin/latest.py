@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakMethod
 
 from napari.qt.threading import create_worker
 
@@ -55,8 +56,15 @@ class Latest:
             return
         # Not the machinery's own `errored`: it takes some errors for a sign that a window is gone.
         dropped = self._running = threading.Event()
-        worker = create_worker(_outcome, job, dropped.is_set)
-        worker.returned.connect(lambda outcome: self._on_outcome(dropped, outcome))
+        # Workers are kept by Qt after they have ended: they hold neither the job nor the window.
+        answer = WeakMethod(self._on_outcome)
+
+        def on_returned(outcome: tuple[Any, Exception | None]) -> None:
+            if (on_outcome := answer()) is not None:
+                on_outcome(dropped, outcome)
+
+        worker = create_worker(_outcome, [job], dropped.is_set)
+        worker.returned.connect(on_returned)
         worker.start()
 
     def _on_outcome(self, dropped: threading.Event, outcome: tuple[Any, Exception | None]) -> None:
@@ -72,8 +80,8 @@ class Latest:
             self._start()
 
 
-def _outcome(job: Job, abandoned: Abandoned) -> tuple[Any, Exception | None]:
+def _outcome(jobs: list[Job], abandoned: Abandoned) -> tuple[Any, Exception | None]:
     try:
-        return job(abandoned), None
+        return jobs.pop()(abandoned), None
     except Exception as error:
         return None, error
