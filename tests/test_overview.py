@@ -103,9 +103,9 @@ def looked_for(monkeypatch):
     names = []
     real = ObjectStore.read
 
-    def read(self, key, byte_range=None):
+    def read(self, key, *arguments, **named):
         names.append(key)
-        return real(self, key, byte_range)
+        return real(self, key, *arguments, **named)
 
     monkeypatch.setattr(ObjectStore, "read", read)
     return names
