@@ -39,9 +39,9 @@ def test_nothing_is_left_of_a_volume_that_was_closed(
 ):
     viewer = make_napari_viewer(show=True)
     elsewhere = len(still_there())
-    for number in range(4):
+    for number in range(6):
         open_and_close(viewer, folder)
-        if number == 1:
+        if number == 2:
             before = Held.now()
     after = Held.now()
     assert after.threads <= before.threads + 1

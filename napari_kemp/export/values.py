@@ -73,11 +73,11 @@ def take_census(values: NDArray[Any], chunk: NDArray[Any], encoding: str) -> Cen
     """
     if values.dtype.kind != "f":
         return Census(values.size)
-    census = Census(values.size)
     if values.dtype == chunk.dtype == np.float32:
         found = kempressed.survey(values.T)
         error = found.max_abs_error if encoding == "kempressed" else 0.0
         return Census(values.size, found.outside, found.nan, found.infinite, error)
+    census = Census(values.size)
     for source, converted in zip(_slabs(values), _slabs(chunk), strict=True):
         census += _kinds(source)
         census += _difference(source, _stored_values(converted, encoding))
