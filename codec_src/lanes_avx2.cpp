@@ -144,10 +144,11 @@ struct Avx2 {
           _mm256_i32gather_epi64(base, _mm256_extracti128_si256(index, 1), 2), of_01, of_23);
   }
 
-  static KEMP_INLINE void store_symbols(std::uint8_t* p, I symbols) {
-    const __m128i words =
-        _mm_packus_epi32(_mm256_castsi256_si128(symbols), _mm256_extracti128_si256(symbols, 1));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+  static KEMP_INLINE void count(std::uint32_t* frequency, I symbol, I by) {
+    alignas(32) std::uint32_t indices[8], increments[8];
+    store(indices, add(symbol, lane_times(kSymbolStride)));
+    store(increments, by);
+    for (int lane = 0; lane < 8; ++lane) frequency[indices[lane]] += increments[lane];
   }
 
   static KEMP_INLINE F zero() { return _mm256_setzero_ps(); }

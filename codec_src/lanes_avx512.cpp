@@ -116,8 +116,10 @@ struct Avx512 {
           _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(index, 1), lasts, 2), of_01, of_23);
   }
 
-  static KEMP_INLINE void store_symbols(std::uint8_t* p, I symbols) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(symbols));
+  static KEMP_INLINE void count(std::uint32_t* frequency, I symbol, I by) {
+    const I index = _mm512_add_epi32(symbol, lane_times(kSymbolStride));
+    const I counts = _mm512_i32gather_epi32(index, frequency, 4);
+    _mm512_i32scatter_epi32(frequency, index, _mm512_add_epi32(counts, by), 4);
   }
 
   static KEMP_INLINE F zero() { return _mm512_setzero_ps(); }

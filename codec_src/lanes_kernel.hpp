@@ -8,9 +8,9 @@
 //   into the code word. Three items rarely need more, and where they do the gather is repeated.
 // * A division is one of floats, rounded down, and either corrected by one or checked: it can be
 //   too small by one, and never too large.
-// * A symbol is found with a gather from 256 bins and one of four neighbouring interval ends, which
+// * A symbol is found with a gather from 512 bins and one of four neighbouring interval ends, which
 //   settles bins of up to three symbols. Crowded bins go to `search_slowly`.
-// * Symbols are counted when a table is rebuilt, which falls on the same sample in all lanes.
+// * Tables are rebuilt on the same sample in all lanes; only what a symbol counts differs.
 // * Bytes cannot be trusted, but indices can: they come from clamped quotients and from symbols
 //   that exist. Errors are collected on the way and only looked at between rows.
 
@@ -19,86 +19,73 @@
 namespace kemp {
 namespace {
 
-constexpr std::uint32_t kMostSymbols = 65;     // 2 * 32 + 1
-constexpr std::uint32_t kSymbolStride = 72;    // in a lane's tables
-constexpr std::uint32_t kBinStride = 512 + 8;  // filled eight at a time
+constexpr std::uint32_t kMostSymbols = 65;   // 2 * 32 + 1
+constexpr std::uint32_t kSymbolStride = 72;  // in a lane's tables
+constexpr std::uint32_t kBinStride = 512 + 8;
+constexpr std::size_t kBinsAtOnce = 32;  // to fill
 constexpr std::uint32_t kLongestInterval = 1024;
 constexpr std::uint32_t kStretch = 256;               // samples between looks at the input's ends
 constexpr std::size_t kRoom = kStretch * 3 * 5 + 16;  // bytes that those may take, and a gather
+constexpr std::size_t kCacheLine = 64;
+constexpr std::size_t kAhead = 320;  // bytes, of what is asked for before it is read
 
 // The models of a group of lanes.
 template <int L>
 struct alignas(64) Models {
-  std::uint8_t bins[L * kBinStride + 60];
+  std::uint8_t bins[L * kBinStride + kBinsAtOnce];
   // For symbol s, at s + 1: the last of the 2^16 numbers that belong to it. Before the first, -1.
   std::uint16_t lasts[L * kSymbolStride];
-  std::uint32_t frequency[L][kSymbolStride];
-  std::uint32_t increment[L];
-  std::uint32_t postponed[L];  // symbols at the end of the interval that count one more
-  std::uint8_t history[(kLongestInterval + 1) * L];  // symbols not yet counted
+  alignas(64) std::uint32_t frequency[L * kSymbolStride];
+  alignas(64) std::uint32_t increment[L];
+  alignas(64) std::uint32_t raise[L];      // from this symbol of the interval on, one more
+  alignas(64) std::uint32_t uncounted[L];  // the last symbol, which the next one counts
   std::uint32_t symbols;
   std::uint32_t interval;
-  std::uint32_t uncounted;
+  std::uint32_t counted;  // symbols of the interval; -1 before the first of a field
 
   void rebuild(int lane) {
-    std::uint32_t* const f = frequency[lane];
+    std::uint32_t* const f = frequency + lane * kSymbolStride;
     std::uint16_t* const last = lasts + lane * kSymbolStride + 1;
     std::uint8_t* const bin = bins + lane * kBinStride;
     std::uint32_t sum = 0, missing = 1u << 16, b = 0;
     for (std::uint32_t s = 0; s < symbols; ++s) {
       sum += f[s];
       last[s] = static_cast<std::uint16_t>(sum - 1);
-      // What is written too far is written over by the next symbol, or behind the last bin.
-      const std::uint64_t eight = s * 0x0101010101010101u;
+      // What is written too far is written over by the next symbol, or by the next lane's.
       const std::uint32_t end = (sum + 127) >> 7;
-      for (; b < end; b += 8) std::memcpy(bin + b, &eight, sizeof eight);
+      do {
+        std::memset(bin + b, static_cast<int>(s), kBinsAtOnce);
+        b += kBinsAtOnce;
+      } while (b < end);
       b = end;
       f[s] = f[s] >> 1 | 1;
       missing -= f[s];
     }
     increment[lane] = missing / interval;
-    postponed[lane] = missing % interval;
+    raise[lane] = interval - missing % interval;
   }
 
   void reset(std::uint32_t n) {
     symbols = n;
     interval = n >> 4 | 2;
     interval = interval * 2 < kLongestInterval ? interval * 2 : kLongestInterval;
-    uncounted = 0;
+    counted = 0u - 1;
     const std::uint32_t each = (1u << 16) / n, remainder = (1u << 16) % n;
     for (int lane = 0; lane < L; ++lane) {
-      for (std::uint32_t s = 0; s < n; ++s) frequency[lane][s] = each + (s < remainder ? 1 : 0);
-      for (std::uint32_t s = 0; s < kSymbolStride; ++s)
+      std::uint32_t* const f = frequency + lane * kSymbolStride;
+      for (std::uint32_t s = 0; s < kSymbolStride; ++s) {
+        f[s] = s < n ? each + (s < remainder ? 1 : 0) : 0;
         lasts[static_cast<std::uint32_t>(lane) * kSymbolStride + s] = 0xFFFF;
+      }
+      uncounted[lane] = kSymbolStride - 1;  // counts where no symbol is
       rebuild(lane);
     }
   }
 
-  // The table holds for one symbol more than an interval: the last one finds the interval used up,
-  // is coded with the old table, and is counted with the new one's increment.
-  std::uint32_t steady() const { return interval + 1 - uncounted; }
-
-  void count(std::uint32_t first, std::uint32_t end, const std::uint32_t (&increments)[L]) {
-    for (std::uint32_t i = first; i < end; ++i)
-      for (int lane = 0; lane < L; ++lane)
-        frequency[lane][history[i * L + static_cast<std::uint32_t>(lane)]] += increments[lane];
-  }
+  std::uint32_t steady() const { return interval - counted; }
 
   void renew() {
-    // Most symbols count the same in all lanes; those at the end, one more from where on depends.
-    std::uint32_t same = interval;
-    for (int lane = 0; lane < L; ++lane)
-      if (interval - postponed[lane] < same) same = interval - postponed[lane];
-    count(0, same, increment);
-    std::uint32_t increments[L];
-    for (std::uint32_t i = same; i < interval; ++i) {
-      for (int lane = 0; lane < L; ++lane)
-        increments[lane] = increment[lane] + (i >= interval - postponed[lane] ? 1 : 0);
-      count(i, i + 1, increments);
-    }
-    for (int lane = 0; lane < L; ++lane)
-      history[lane] = history[interval * L + static_cast<std::uint32_t>(lane)];
-    uncounted = 1;
+    counted = 0;
     interval = interval * 2 < kLongestInterval ? interval * 2 : kLongestInterval;
     for (int lane = 0; lane < L; ++lane) rebuild(lane);
   }
@@ -135,7 +122,7 @@ struct Group {
       low[lane] = job.low;
       range[lane] = job.range;
       wrong[lane] = 0;
-      promise_lane(lane);
+      promise_lane(lane, 0);
       std::uint32_t code = 0;
       for (std::size_t i = 0; i < 4; ++i)
         code = code << 8 | reinterpret_cast<const std::uint8_t*>(at[lane])[i];
@@ -144,9 +131,10 @@ struct Group {
     }
   }
 
-  // Makes `kRoom` bytes readable. A lane that has run out begins again, since nothing that it
-  // decodes matters any more.
-  void promise_lane(std::size_t lane) {
+  // Makes `kRoom` bytes readable, and asks for those that the stretch after a stretch of `samples`
+  // will read: processors do not foresee that many streams. A lane that has run out begins again,
+  // since nothing that it decodes matters any more.
+  void promise_lane(std::size_t lane, std::size_t samples) {
     LaneInput& in = input[lane];
     const auto* here = reinterpret_cast<const std::uint8_t*>(at[lane]);
     if (in.in_tail) {
@@ -156,7 +144,10 @@ struct Group {
       return;
     }
     const auto rest = static_cast<std::size_t>(in.end - here);
-    if (rest >= kRoom) return;
+    if (rest >= kRoom) {
+      for (std::size_t i = 0; i < 3 * samples; i += kCacheLine) KEMP_PREFETCH(here + kAhead + i);
+      return;
+    }
     std::memcpy(in.tail, here, rest);
     std::memset(in.tail + rest, 0, sizeof in.tail - rest);
     in.end = in.tail + rest;
@@ -164,8 +155,8 @@ struct Group {
     at[lane] = reinterpret_cast<std::uint64_t>(in.tail);
   }
 
-  void promise() {
-    for (std::size_t lane = 0; lane < L; ++lane) promise_lane(lane);
+  void promise(std::size_t samples) {
+    for (std::size_t lane = 0; lane < L; ++lane) promise_lane(lane, samples);
   }
 
   // Between fields the coders are in the same state as those of a decoder that goes alone.
@@ -344,6 +335,30 @@ struct Coders {
   }
 };
 
+// Counts symbols, each when the next one is due: the one that finds an interval used up is coded
+// with the old table, and counted with the new one's increment.
+template <class V>
+struct Counter {
+  using I = typename V::I;
+  std::uint32_t* frequency;
+  I increment, raise, counted, uncounted;
+
+  KEMP_INLINE explicit Counter(Models<V::kLanes>& models)
+      : frequency(models.frequency),
+        increment(V::load(models.increment)),
+        raise(V::load(models.raise)),
+        counted(V::set(models.counted)),
+        uncounted(V::load(models.uncounted)) {}
+
+  KEMP_INLINE void count(I next) {
+    V::count(frequency, uncounted, V::increment(V::not_less(counted, raise), increment));
+    counted = V::add(counted, V::set(1));
+    uncounted = next;
+  }
+
+  KEMP_INLINE void save(Models<V::kLanes>& models) { V::store(models.uncounted, uncounted); }
+};
+
 // The four rows that predictions look at, lane by lane.
 struct Rows {
   float* here;  // holds the row above to the north until it is written over
@@ -430,8 +445,7 @@ void decode_stretch(Group<V>* const (&groups)[G], const Rows (&rows)[G],
   // Each step is taken for both groups before the next, which is the order to execute them in.
   Coders<V> a(*groups[0]), b(*groups[G - 1]);
   Predictor<V> wa = predictors[0], wb = predictors[G - 1];
-  std::uint8_t* history_a = groups[0]->models.history + groups[0]->models.uncounted * L;
-  std::uint8_t* history_b = groups[G - 1]->models.history + groups[G - 1]->models.uncounted * L;
+  Counter<V> counter_a(groups[0]->models), counter_b(groups[G - 1]->models);
 
   const auto lengths = [&](I symbol, I& length, M& any, M& negative) KEMP_LAMBDA_INLINE {
     negative = V::less(symbol, centre);
@@ -455,14 +469,12 @@ void decode_stretch(Group<V>* const (&groups)[G], const Rows (&rows)[G],
     if constexpr (G == 2) b.refill();
     {
       const I symbol = a.decode_symbol(groups[0]->models);
-      V::store_symbols(history_a, symbol);
-      history_a += L;
+      counter_a.count(symbol);
       lengths(symbol, length_a, any_a, negative_a);
     }
     if constexpr (G == 2) {
       const I symbol = b.decode_symbol(groups[1]->models);
-      V::store_symbols(history_b, symbol);
-      history_b += L;
+      counter_b.count(symbol);
       lengths(symbol, length_b, any_b, negative_b);
     }
     a.normalise(V::all());
@@ -494,9 +506,11 @@ void decode_stretch(Group<V>* const (&groups)[G], const Rows (&rows)[G],
     if constexpr (G == 2) reconstruct(wb, rows[1], length_b, value_b, any_b, negative_b, x * L);
   }
   a.save(*groups[0]);
+  counter_a.save(groups[0]->models);
   predictors[0] = wa;
   if constexpr (G == 2) {
     b.save(*groups[1]);
+    counter_b.save(groups[1]->models);
     predictors[1] = wb;
   }
 }
@@ -569,9 +583,9 @@ void decode_groups(const LanesShape& shape, Group<V>* const (&groups)[G], const 
             for (Group<V>* g : groups) g->models.renew();
           std::size_t stretch = nx - x < kStretch ? nx - x : kStretch;
           if (groups[0]->models.steady() < stretch) stretch = groups[0]->models.steady();
-          for (Group<V>* g : groups) g->promise();
+          for (Group<V>* g : groups) g->promise(stretch);
           decode_stretch<V, G>(groups, rows, predictors, x, x + stretch, shape.bits);
-          for (Group<V>* g : groups) g->models.uncounted += static_cast<std::uint32_t>(stretch);
+          for (Group<V>* g : groups) g->models.counted += static_cast<std::uint32_t>(stretch);
           x += stretch;
         }
         const auto store = shape.plus_two ? store_rows<V, true> : store_rows<V, false>;
