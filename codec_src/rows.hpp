@@ -67,16 +67,15 @@ KEMP_INLINE void prefetch_row(const char* row, std::ptrdiff_t stride, std::size_
 
 template <class Shift, class Real>
 KEMP_INLINE void load_row(const char* row, std::ptrdiff_t stride, Real* samples, std::size_t nx) {
-  if (stride == sizeof(Real)) {
-    std::memcpy(samples, row, nx * sizeof(Real));
-    for (std::size_t x = 0; x < nx; ++x) samples[x] = Shift::to_stream(samples[x]);
-  } else {
-    for (std::size_t x = 0; x < nx; ++x, row += stride) {
-      Real a;
-      std::memcpy(&a, row, sizeof a);
-      samples[x] = Shift::to_stream(a);
-    }
-  }
+  const auto load = [&](std::size_t x, std::ptrdiff_t step) {
+    Real a;
+    std::memcpy(&a, row + static_cast<std::ptrdiff_t>(x) * step, sizeof a);
+    samples[x] = Shift::to_stream(a);
+  };
+  if (stride == sizeof(Real))  // a constant, which lets the compiler use vectors
+    for (std::size_t x = 0; x < nx; ++x) load(x, sizeof(Real));
+  else
+    for (std::size_t x = 0; x < nx; ++x) load(x, stride);
 }
 
 template <class Shift, class Real>
