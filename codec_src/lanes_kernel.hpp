@@ -27,7 +27,7 @@ constexpr std::uint32_t kLongestInterval = 1024;
 constexpr std::uint32_t kStretch = 256;               // samples between looks at the input's ends
 constexpr std::size_t kRoom = kStretch * 3 * 5 + 16;  // bytes that those may take, and a gather
 constexpr std::size_t kCacheLine = 64;
-constexpr std::size_t kAhead = 320;  // bytes, of what is asked for before it is read
+constexpr std::size_t kAhead = 64;  // bytes, of what is asked for before it is read
 
 // The models of a group of lanes.
 template <int L>
