@@ -5,6 +5,7 @@
 #include <sanitizer/asan_interface.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
@@ -98,7 +99,9 @@ class Array {
     std::array<std::size_t, 4> order{0, 1, 2, 3};
     if (layout == Layout::c) order = {3, 2, 1, 0};
     if (layout == Layout::stepped) spacing_ = 3;
-    std::ptrdiff_t step = static_cast<std::ptrdiff_t>(spacing_) * size;
+    // The extents of an array without samples may be so large that there are no strides for them.
+    const bool empty = std::find(extent_.begin(), extent_.end(), 0u) != extent_.end();
+    std::ptrdiff_t step = empty ? 0 : static_cast<std::ptrdiff_t>(spacing_) * size;
     for (const std::size_t axis : order) {
       strides_[axis] = step;
       step *= extent_[axis];

@@ -56,6 +56,9 @@ def decode_seeds() -> Iterator[bytes]:
         count, flags = COUNTS[i % len(COUNTS)], i % 32
         yield stream + from_the_end("BBBI", count - 1, flags, 255, i)
         yield stream + from_the_end("BBBI", 0, flags, 1, i)
+    largest = np.empty((2**31 - 1, 2**29, 1, 0), np.float32)
+    for flags in (0, 8, 16, 24):  # in each layout
+        yield fpzip.encode(largest) + from_the_end("BBBI", 0, flags, 255, 0)
 
 
 def of_array(shape: tuple[int, ...], flags: int, precision: int, count: int) -> bytes:
