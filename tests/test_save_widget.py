@@ -1,11 +1,14 @@
+import gc
 import threading
 from pathlib import Path
+from weakref import ref
 
 import dask.array as da
 import numpy as np
 import pytest
 from cloudvolume import CloudVolume
 from napari.layers import Layer
+from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QMessageBox
 from volumes import create_layers, make_volume
 
@@ -104,6 +107,23 @@ def test_layers_named_x_y_z_are_saved_as_channels(viewer, dock, run, tmp_path):
         np.testing.assert_allclose(written[...][..., channel], layer.data.T, rtol=0, atol=2**-23)
 
 
+def test_data_are_let_go_with_their_layer(viewer, dock, run, qtbot, tmp_path):
+    data = Gate(RNG.random(SHAPE, np.float32))
+    # Without a name, napari looks for one in this frame, which makes Python keep its variables.
+    layer = viewer.add_image(data, name="net")
+    gone = ref(data), ref(layer)
+    del data, layer
+    widget = dock()
+    widget.destination.line_edit.value = str(tmp_path / "volume")
+    widget.estimate_button.native.click()
+    qtbot.waitUntil(lambda: widget.result.value.startswith("About"))
+    assert run(widget).startswith("Saved")
+    viewer.layers.clear()
+    QThreadPool.globalInstance().waitForDone()
+    gc.collect()
+    assert [each() for each in gone] == [None, None]
+
+
 def test_an_estimate_says_what_a_save_would_come_to(viewer, dock, qtbot, tmp_path):
     data = RNG.random((3, *SHAPE), np.float32)
     data[0, 0, 0, :36] = 7
@@ -176,6 +196,16 @@ def test_the_choices_follow_the_layers(viewer, dock):
     assert widget.save_button.enabled
     viewer.layers.remove(x)
     assert widget.channels.layers == [y, z]
+
+
+def test_layers_that_take_the_place_of_others_are_proposed(viewer, dock):
+    widget = dock()
+    add_affinities(viewer)
+    viewer.layers.clear()
+    assert widget.channels.layers == []
+    layers = add_affinities(viewer, scale=(30, 8, 8))
+    assert widget.channels.layers == layers
+    assert widget.resolution.triple == (8, 8, 30)
 
 
 def test_a_choice_that_somebody_made_stays_when_layers_arrive(viewer, dock):

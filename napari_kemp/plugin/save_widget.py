@@ -210,6 +210,7 @@ class SaveWidget(Container):  # type: ignore[misc]
 
         self._guess: list[Layer] = []
         napari_viewer.layers.events.inserted.connect(self._on_inserted)
+        napari_viewer.layers.events.removed.connect(self._on_removed)
         self._on_inserted()
         self.refresh()
 
@@ -244,7 +245,8 @@ class SaveWidget(Container):  # type: ignore[misc]
         self._estimating = True
         self.estimate_button.enabled = False
         self.result.value = "Estimating…"
-        worker = create_worker(_estimate, plan, _progress={"desc": "Estimating a volume"})
+        # Qt keeps the worker, but it gives the plan away, which holds on to the layers' data.
+        worker = create_worker(_estimate, [plan], _progress={"desc": "Estimating a volume"})
         worker.returned.connect(self._on_estimate)
         worker.start()
 
@@ -368,6 +370,12 @@ class SaveWidget(Container):  # type: ignore[misc]
             self.channels.reset_choices()
             self.channels.layers = self._guess
 
+    def _on_removed(self, *_: Any) -> None:
+        """Let go of what is gone: a proposal is then one of the layers that are left."""
+        self._guess = [layer for layer in self._guess if layer in self._viewer.layers]
+        if self._first not in self._viewer.layers:
+            self._first = None
+
     def _on_channels(self) -> None:
         """Take place and resolution from the first layer, and a name that nobody has typed yet."""
         layers = self.channels.layers
@@ -480,10 +488,10 @@ class SaveWidget(Container):  # type: ignore[misc]
         self._cancelled.set()
 
 
-def _estimate(plan: Plan) -> str:
-    """Say what a save would come to, or what is in its way, in a thread of its own."""
+def _estimate(plans: list[Plan]) -> str:
+    """Take a plan, and say what it would come to, or what is in its way, in a thread of its own."""
     try:
-        said = preview(plan)
+        said = preview(plans.pop())
     except Exception as error:  # whatever a layer's own data may raise when read
         return str(error)
     share = 100 * said.bytes_encoded / said.bytes_raw if said.bytes_raw else 100
