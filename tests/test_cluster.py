@@ -126,13 +126,23 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-def test_nobody_waits_for_tasks_that_are_running(cluster, tmp_path, saved):
+@pytest.fixture
+def interruptible():
+    """Let SIGINT interrupt, also where a shell has it ignored: it does so for background jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_nobody_waits_for_tasks_that_are_running(cluster, tmp_path, saved, interruptible):
     gate = tmp_path / "gate"
     gate.mkdir()
 
     def interrupt():
-        wait_until(lambda: reads(gate) == 2)
-        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            wait_until(lambda: reads(gate) == 2)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
 
     with distributed.Client(cluster) as client:
         threading.Thread(target=interrupt).start()
