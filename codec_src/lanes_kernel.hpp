@@ -27,7 +27,7 @@ constexpr std::uint32_t kLongestInterval = 1024;
 constexpr std::uint32_t kStretch = 256;               // samples between looks at the input's ends
 constexpr std::size_t kRoom = kStretch * 3 * 5 + 16;  // bytes that those may take, and a gather
 constexpr std::size_t kCacheLine = 64;
-constexpr std::size_t kAhead = 64;  // bytes, of what is asked for before it is read
+constexpr std::size_t kAhead = kCacheLine;  // what is asked for begins so many bytes further on
 
 // The models of a group of lanes.
 template <int L>
@@ -131,9 +131,9 @@ struct Group {
     }
   }
 
-  // Makes `kRoom` bytes readable, and asks for those that the stretch after a stretch of `samples`
-  // will read: processors do not foresee that many streams. A lane that has run out begins again,
-  // since nothing that it decodes matters any more.
+  // Makes `kRoom` bytes readable, and asks for those that a stretch of `samples` will read, up to
+  // three bytes a sample: processors do not foresee that many streams. A lane that has run out
+  // begins again, since nothing that it decodes matters any more.
   void promise_lane(std::size_t lane, std::size_t samples) {
     LaneInput& in = input[lane];
     const auto* here = reinterpret_cast<const std::uint8_t*>(at[lane]);
